@@ -1,0 +1,9 @@
+"""Random bits for invite IDs."""
+
+from typing import final
+
+@final
+class Entropy:
+    def __new__(cls, seed: int | None = None) -> Entropy: ...
+    def discard(self) -> None: ...
+    def draw(self) -> int: ...

@@ -1,0 +1,44 @@
+"""Events: what everybody hears of a fact, as Python objects."""
+
+from typing import final
+
+KINDS: tuple[str, ...]
+REASON_NAMES: tuple[str, ...]
+
+@final
+class Roll:
+    invitees: tuple[str, ...]
+    def __new__(cls, invitees: tuple[str, ...]) -> Roll: ...
+
+@final
+class Event:
+    position: int
+    time: int
+    seq: int
+    data_version: int
+    ends: bool
+    online_only: bool
+    parties_only: bool
+    no_deadline: bool
+    kind: str
+    reason: str
+    invite_id: str
+    group_id: str
+    inviter: str
+    data: str
+    invitation_data: str
+    actor: str
+    device: str
+    def __init__(self) -> None: ...
+    @property
+    def expires_at(self) -> int | None: ...
+    @property
+    def invitee_list(self) -> list[str]: ...
+    @property
+    def invitees(self) -> tuple[str, ...]: ...
+    @property
+    def affected(self) -> tuple[str, ...]: ...
+    @property
+    def invitee(self) -> str: ...
+    @property
+    def pending(self) -> tuple[str, ...]: ...

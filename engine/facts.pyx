@@ -1,0 +1,90 @@
+"""Events: what everybody hears of a fact, as Python objects.
+
+An event is made once and shared by all who hear it, so nothing of it can be changed. Its ID and
+names are made when it is; the lists of a large invitation are shared with its other events.
+"""
+
+
+# Names of the kinds and reasons, by their numbers.
+KINDS = ("", "opened", "accepted", "rejected", "cancelled", "timed_out", "modified", "marked")
+REASON_NAMES = (
+    "", "left_group", "group_dismissed", "server", "lifetime", "answered_elsewhere",
+)
+
+
+cdef class Roll:
+    """Who was asked by one invitation, and in which order they ended; shared by its events."""
+
+    def __cinit__(self, tuple invitees not None):
+        self.invitees = invitees
+        self.ended = []
+
+
+cdef class Event:
+    """One committed change of an invitation, as everybody hears it (SPEC section 4).
+
+    Attributes:
+        kind: opened, accepted, rejected, cancelled, timed_out, modified.
+        reason: "" for what a party did, else left_group, group_dismissed, server, lifetime,
+            answered_elsewhere.
+        seq: counts the invitation's events from 1.
+        data_version: 1, and 1 more for each modify.
+        position: commit position of the engine; counts all changes of all invitations.
+        time: when it was committed, ms since the epoch on the engine's clock.
+        data: the data of the operation; "" for what no operation did.
+        invitation_data: the invitation's data as of this event.
+        actor: the user who did it; "" for a deadline and for the server.
+        device: the acting device; "" where no session acted.
+        ends: whether the invitation ended with this event.
+    """
+
+    def __init__(self):
+        raise TypeError("an Event is made by the engine: take it from Machine.take()")
+
+    @property
+    def expires_at(self):
+        """The invitation's deadline, ms since the epoch on the engine's clock; None for never."""
+        return None if self.expires < 0 else self.expires
+
+    @property
+    def invitee_list(self):
+        """Opened: who was invited. Otherwise whose status changed. In invited order."""
+        return list(self.affected)
+
+    @property
+    def invitees(self):
+        """Everybody who was invited, in invited order."""
+        return (self.invitee_one,) if self.roll is None else self.roll.invitees
+
+    @property
+    def affected(self):
+        """Whose status this event changed, in invited order."""
+        if self.changed is None:
+            return self.invitees
+        return self.changed
+
+    @property
+    def invitee(self):
+        """The one whose status changed; "" where it is nobody or several."""
+        cdef tuple affected = self.affected
+        return affected[0] if len(affected) == 1 else ""
+
+    @property
+    def pending(self):
+        """Who was still pending after this event, in invited order."""
+        if self.ends:
+            return ()
+        if self.roll is None:
+            return (self.invitee_one,)
+        cdef set ended = set(self.roll.ended[:self.ended_count])
+        return tuple([user for user in self.roll.invitees if user not in ended])
+
+    def __repr__(self):
+        return (
+            f"<Event {self.invite_id} seq {self.seq} {self.kind}"
+            f"{' ' + self.reason if self.reason else ''} by {self.actor or 'the engine'}>"
+        )
+
+
+cdef Event event_new():
+    return Event.__new__(Event)

@@ -1,0 +1,110 @@
+"""Names and numbers: the Python face of the counted table of users."""
+
+from libc.stdint cimport uint32_t
+
+
+cdef class Names:
+    """Names of users (or of groups) and their numbers, both ways.
+
+    The table of counts belongs to a core; here are only the names. A name is forgotten when its
+    number is swept from the idle ones: before an operation, never while one holds idle numbers.
+    """
+
+    def __cinit__(self):
+        self.numbers = {}
+        self.names = []
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __contains__(self, name):
+        return name in self.numbers
+
+    cdef uint32_t find(self, str name) except? 0xFFFFFFFF:
+        """The number of a name, or NONE."""
+        found = self.numbers.get(name)
+        return NONE if found is None else <uint32_t>found
+
+    cdef uint32_t intern(self, users_t *u, str name) except? 0xFFFFFFFF:
+        """The number of a name, a new idle one if need be; NONE when the table is full."""
+        found = self.numbers.get(name)
+        if found is not None:
+            return <uint32_t>found
+        cdef uint32_t number = users_new(u)
+        if number == NONE:
+            return NONE
+        if number == len(self.names):
+            self.names.append(name)
+        else:
+            self.names[number] = name
+        self.numbers[name] = number
+        return number
+
+    cdef str name(self, uint32_t number):
+        return <str>self.names[number]
+
+    cdef int forget_idle(self, users_t *u, int count) except -1:
+        """Take up to `count` idle numbers out of use."""
+        cdef uint32_t number
+        while count > 0:
+            number = users_sweep(u)
+            if number == NONE:
+                return 0
+            del self.numbers[self.names[number]]
+            self.names[number] = None
+            count -= 1
+        return 0
+
+
+cdef class Users:
+    """A counted table of users on its own, by name.
+
+    Args:
+        limit: users at most.
+    """
+
+    def __cinit__(self, uint32_t limit=1 << 24):
+        users_init(&self.table, limit)
+        self.names = Names()
+
+    def __dealloc__(self):
+        slab_free(&self.table.table)
+
+    def __len__(self):
+        return self.table.used
+
+    def acquire(self, str name not None):
+        """Count one mention of a name and return its number."""
+        self.names.forget_idle(&self.table, 2)
+        cdef uint32_t number = self.names.intern(&self.table, name)
+        if number == NONE:
+            raise MemoryError(f"users: the table is full at {self.table.table.limit}")
+        users_acquire(&self.table, number)
+        return number
+
+    def release(self, str name not None):
+        """Count one mention less. A name nobody mentions is forgotten at the next sweep."""
+        cdef uint32_t number = self.names.find(name)
+        if number == NONE or user_at(&self.table, number).count == 0:
+            raise KeyError(name)
+        users_release(&self.table, number)
+
+    def sweep(self, int count):
+        """Forget up to `count` names that nobody mentions."""
+        self.names.forget_idle(&self.table, count)
+
+    def number(self, str name not None):
+        """The number of a name, or None."""
+        cdef uint32_t number = self.names.find(name)
+        return None if number == NONE else number
+
+    def name_of(self, uint32_t number):
+        """The name of a number, or None."""
+        if number >= len(self.names.names):
+            return None
+        return self.names.names[number]
+
+    def count(self, str name not None):
+        """How often a name is mentioned."""
+        cdef uint32_t number = self.names.find(name)
+        return 0 if number == NONE else user_at(&self.table, number).count

@@ -1,0 +1,31 @@
+"""Invitations as Python objects, whole, for queries and login snapshots."""
+
+from typing import final
+
+STATUS_NAMES: tuple[str, ...]
+STATE_NAMES: tuple[str, ...]
+
+@final
+class InvitationInfo:
+    invite_id: str
+    group_id: str
+    inviter: str
+    data: str
+    state: str
+    reason: str
+    statuses: dict[str, str]
+    expires_at: int | None
+    ended_at: int | None
+    opened_at: int
+    seq: int
+    data_version: int
+    position: int
+    ended_position: int
+    online_only: bool
+    parties_only: bool
+    no_deadline: bool
+    ended_by: int
+    @property
+    def invitee_list(self) -> list[str]: ...
+    @property
+    def pending(self) -> list[str]: ...

@@ -1,0 +1,253 @@
+"""Groups as they are: the state, its queries, and `apply`, the only way to change it.
+
+This half judges nothing. It takes records that were decided elsewhere (`membership`, or a journal
+written last year) and does as they say; what a record asks for that is so already is skipped, so
+that applying cannot fail and the same history gives the same state in every process.
+
+Two indexes: members by group, users' groups by user, each a dict, so that membership is one lookup
+and both stay in joining order. One counter numbers memberships over all groups; it is what lets a
+snapshot restore the order in which a user joined several groups.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from pysignal.group_records import GroupRecord, RecordKind, leavers
+from pysignal.group_rules import GroupType, Role
+
+SNAPSHOT_VERSION: Final = 1
+
+
+@dataclass(slots=True)
+class Member:
+    """One membership, as the state holds it."""
+
+    role: Role
+    position: int  # counts the memberships of all groups, in the order in which they began
+    joined_ms: int
+    name_card: str = ""
+
+
+@dataclass(slots=True)
+class Group:
+    """One group, as the state holds it. `members` is in joining order."""
+
+    group_id: str
+    group_type: GroupType
+    created_ms: int
+    owner: str = ""
+    info: dict[str, str] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """What there is to read about a group, as of the moment of asking.
+
+    `owner` is `""` only for a group of the server that has none; `created_ms` is engine time.
+    """
+
+    group_id: str
+    group_type: GroupType
+    owner: str
+    name: str
+    introduction: str
+    notification: str
+    face_url: str
+    member_count: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """What there is to read about one member, as of the moment of asking."""
+
+    user_id: str
+    role: Role
+    name_card: str
+    joined_ms: int
+
+
+class GroupState:
+    """All groups of a shard. Deterministic: no clock, no randomness, no I/O."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        # The values are the same objects as in `_groups`; a user who is in no group has no entry.
+        self._joined: dict[str, dict[str, Group]] = {}
+        self._next_position = 0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def get(self, group_id: str) -> GroupInfo | None:
+        """Return what there is to read about a group, or `None` if there is no such group."""
+        group = self._groups.get(group_id)
+        if group is None:
+            return None
+        info = group.info
+        return GroupInfo(
+            group_id=group.group_id,
+            group_type=group.group_type,
+            owner=group.owner,
+            name=info.get("name", ""),
+            introduction=info.get("introduction", ""),
+            notification=info.get("notification", ""),
+            face_url=info.get("face_url", ""),
+            member_count=len(group.members),
+            created_ms=group.created_ms,
+        )
+
+    def exists(self, group_id: str) -> bool:
+        """Return whether there is such a group."""
+        return group_id in self._groups
+
+    def is_member(self, group_id: str, user: str) -> bool:
+        """Return whether `user` is in the group; no for a group that doesn't exist."""
+        group = self._groups.get(group_id)
+        return group is not None and user in group.members
+
+    def member(self, group_id: str, user: str) -> MemberInfo | None:
+        """Return what there is to read about a member, or `None` if `user` is not one."""
+        group = self._groups.get(group_id)
+        member = None if group is None else group.members.get(user)
+        if member is None:
+            return None
+        return MemberInfo(user, member.role, member.name_card, member.joined_ms)
+
+    def members(self, group_id: str) -> tuple[str, ...]:
+        """Return the members in joining order; nobody for a group that doesn't exist."""
+        group = self._groups.get(group_id)
+        return () if group is None else tuple(group.members)
+
+    def joined(self, user: str) -> tuple[str, ...]:
+        """Return the IDs of the groups that `user` is in, in the order of joining them."""
+        return tuple(self._joined.get(user, ()))
+
+    def apply(self, record: GroupRecord) -> None:
+        """Make a record true. It is not judged, and what is so already is skipped."""
+        group = self._groups.get(record.group_id)
+        if group is None:
+            # Only a record that begins a group names a type.
+            if record.group_type is None:
+                return
+            group = Group(record.group_id, record.group_type, record.time_ms)
+            self._groups[record.group_id] = group
+        for user in leavers(record):
+            self._leave(group, user)
+        for user in record.entrants:
+            self._enter(group, user, record.time_ms)
+        if record.owner is not None:
+            self._set_owner(group, record.owner)
+        if record.role is not None:
+            for user in record.users:
+                if user in group.members:
+                    group.members[user].role = record.role
+        if record.kind is RecordKind.MEMBER_INFO_SET:
+            for user in record.users:
+                if user in group.members:
+                    group.members[user].name_card = dict(record.changes)["name_card"]
+        else:
+            group.info.update(record.changes)
+        if record.dismissed:
+            for user in tuple(group.members):
+                self._leave(group, user)
+            del self._groups[group.group_id]
+
+    def state_hash(self) -> bytes:
+        """Return 16 bytes that are equal for equal states, in every process and version."""
+        digest = blake2b(digest_size=16)
+        digest.update(str(self._next_position).encode())
+        for group_id in sorted(self._groups):
+            group = _group_to_builtins(self._groups[group_id])
+            # JSON text has no bare line break, so that one ends each group unmistakably.
+            digest.update(json.dumps(group, sort_keys=True).encode() + b"\n")
+        return digest.digest()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as values that JSON has."""
+        return {
+            "v": SNAPSHOT_VERSION,
+            "next_position": self._next_position,
+            "groups": [_group_to_builtins(group) for group in self._groups.values()],
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Replace the whole state by that of a snapshot.
+
+        Raises:
+            ValueError: another version wrote the snapshot; the state is as before.
+        """
+        if snapshot.get("v") != SNAPSHOT_VERSION:
+            raise ValueError(
+                f"a groups snapshot of version {snapshot.get('v')!r}; this program reads version "
+                f"{SNAPSHOT_VERSION}, so open it with the program that wrote it"
+            )
+        groups = [_group_from_builtins(group) for group in snapshot["groups"]]
+        memberships = sorted(
+            (
+                (member.position, user, group)
+                for group in groups
+                for user, member in group.members.items()
+            ),
+            key=lambda membership: membership[0],
+        )
+        self._groups = {group.group_id: group for group in groups}
+        self._joined = {}
+        for _position, user, group in memberships:
+            self._joined.setdefault(user, {})[group.group_id] = group
+        self._next_position = snapshot["next_position"]
+
+    def _enter(self, group: Group, user: str, time_ms: int) -> None:
+        if user in group.members:
+            return
+        group.members[user] = Member(Role.MEMBER, self._next_position, time_ms)
+        self._next_position += 1
+        self._joined.setdefault(user, {})[group.group_id] = group
+
+    def _leave(self, group: Group, user: str) -> None:
+        if group.members.pop(user, None) is None:
+            return
+        joined = self._joined[user]
+        del joined[group.group_id]
+        if not joined:
+            del self._joined[user]
+
+    def _set_owner(self, group: Group, user: str) -> None:
+        if group.owner in group.members:
+            group.members[group.owner].role = Role.MEMBER
+        group.owner = user if user in group.members else ""
+        if group.owner:
+            group.members[user].role = Role.OWNER
+
+
+def _group_to_builtins(group: Group) -> dict[str, Any]:
+    return {
+        "group_id": group.group_id,
+        "group_type": group.group_type.value,
+        "owner": group.owner,
+        "created_ms": group.created_ms,
+        "info": dict(group.info),
+        "members": [
+            [user, member.role.value, member.position, member.joined_ms, member.name_card]
+            for user, member in group.members.items()
+        ],
+    }
+
+
+def _group_from_builtins(group: dict[str, Any]) -> Group:
+    return Group(
+        group_id=group["group_id"],
+        group_type=GroupType(group["group_type"]),
+        created_ms=group["created_ms"],
+        owner=group["owner"],
+        info=dict(group["info"]),
+        members={
+            user: Member(Role(role), position, joined_ms, name_card)
+            for user, role, position, joined_ms, name_card in group["members"]
+        },
+    )
