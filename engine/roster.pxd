@@ -101,7 +101,7 @@ cdef inline bint roster_init(
     """Give a roster room for count entries. False when memory is out; then nothing changed."""
     cdef uint32_t pages = (count + PAGE_ENTRIES - 1) >> PAGE_SHIFT
     cdef uint32_t spare = p.table.top - p.used
-    cdef uint32_t fresh, page, i
+    cdef uint32_t fresh, page, i, _
     r.table = NULL
     r.table_size = 0
     r.first = NONE
@@ -120,7 +120,7 @@ cdef inline bint roster_init(
         for i in range(r.table_size):
             r.table[i] = NONE
         p.table_bytes += <uint64_t>r.table_size * sizeof(uint32_t)
-    for i in range(pages):
+    for _ in range(pages):
         page = p.free_first
         if page != NONE:
             p.free_first = page_at(p, page).list

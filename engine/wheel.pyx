@@ -8,10 +8,12 @@ cdef class Wheel:
 
     Args:
         now_ms: the time at the beginning, in ms, 64 bits.
-        limit: timers from 0 to limit - 1.
+        limit: timers from 0 to limit - 1, at most 2**31.
     """
 
     def __cinit__(self, uint64_t now_ms=0, uint32_t limit=1 << 24):
+        if limit > <uint32_t>HEAD:
+            raise ValueError(f"limit: at most 2**31 timers, not {limit}")
         wheel_init(&self.wheel, now_ms, limit)
 
     def __dealloc__(self):

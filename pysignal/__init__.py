@@ -1,0 +1,94 @@
+"""pysignal: invitations between users, one engine that owns each, and everybody told once.
+
+    async with pysignal.Hub() as hub:
+        amy = await hub.login("amy")
+        bob = await hub.login("bob", listener=MyListener())
+        invitation = await amy.signaling.invite("bob", "let's talk", timeout=30)
+        print((await invitation.outcome()).status)
+"""
+
+from pysignal.clock import Clock, VirtualClock
+from pysignal.delivery import Call
+from pysignal.engine.facts import Event as SignalingEvent
+from pysignal.engine.views import InvitationInfo
+from pysignal.errors import (
+    AlreadyTold,
+    Blocked,
+    DataTooLong,
+    GroupIdTaken,
+    HubClosed,
+    InvalidParameter,
+    InvitationEnded,
+    InvitationRequired,
+    KickedOff,
+    LimitExceeded,
+    Muted,
+    NoGroupPermission,
+    NoSuchGroup,
+    NoSuchUser,
+    NotAvailable,
+    NotLoggedIn,
+    NotPermitted,
+    OutcomeUnknown,
+    OwnerMayNotQuit,
+    RateLimited,
+    Remedy,
+    SignalingError,
+    VersionConflict,
+)
+from pysignal.group_events import GroupListener
+from pysignal.hub import Hub, Sink
+from pysignal.limits import Limits
+from pysignal.listeners import ConnectionListener, SignalingListener
+from pysignal.membership import GroupInfo, GroupType, MemberInfo, Role
+from pysignal.presence import Snapshot
+from pysignal.session import Session
+from pysignal.signaling import Invitation, Outcome, SignalingInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyTold",
+    "Blocked",
+    "Call",
+    "Clock",
+    "ConnectionListener",
+    "DataTooLong",
+    "GroupIdTaken",
+    "GroupInfo",
+    "GroupListener",
+    "GroupType",
+    "Hub",
+    "HubClosed",
+    "InvalidParameter",
+    "Invitation",
+    "InvitationEnded",
+    "InvitationInfo",
+    "InvitationRequired",
+    "KickedOff",
+    "LimitExceeded",
+    "Limits",
+    "MemberInfo",
+    "Muted",
+    "NoGroupPermission",
+    "NoSuchGroup",
+    "NoSuchUser",
+    "NotAvailable",
+    "NotLoggedIn",
+    "NotPermitted",
+    "Outcome",
+    "OutcomeUnknown",
+    "OwnerMayNotQuit",
+    "RateLimited",
+    "Remedy",
+    "Role",
+    "Session",
+    "SignalingError",
+    "SignalingEvent",
+    "SignalingInfo",
+    "SignalingListener",
+    "Sink",
+    "Snapshot",
+    "VersionConflict",
+    "VirtualClock",
+]

@@ -1,1 +1,394 @@
-"""x"""
+"""Delivery: the queue between what was committed and who hears it.
+
+The hub puts each event in with its receivers, worked out at the commit, in commit order; once a
+turn of the event loop it drains the queue. A listener therefore never runs inside the call that
+caused an event, and who logs in or joins a group between the two hears nothing of it twice.
+
+A drain stops after a given time and goes on at the next turn, in the middle of an event with many
+receivers if need be. Events that rest on records which are not durable yet stay in the queue, and
+all behind them.
+
+An event is made once; what differs from one listener to the next (a list in its arguments) is made
+for each, so that nobody can change what another hears. Listeners are isolated: what one raises is
+logged, and the others go on. A method that is `async def` is queued for its session's courier.
+"""
+
+from asyncio import CancelledError
+from collections import deque
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from pysignal.engine.facts cimport (
+    FACT_CANCELLED,
+    FACT_MODIFIED,
+    FACT_OPENED,
+    FACT_TIMED_OUT,
+    Event,
+    Roll,
+    event_new,
+)
+from pysignal.engine.views cimport InvitationInfo
+
+# Listeners called between two looks at the time.
+cdef enum: CALLS_PER_LOOK = 16
+
+
+cdef class Subscription:
+    """One listener of one session, with the methods it overrides.
+
+    Args:
+        listener: the object that was added.
+        methods: by number of the kind of event, the method or None.
+        on_event: the method that hears every event, or None.
+        is_async: tells whether a method is `async def`.
+    """
+
+    def __init__(self, listener, list methods, on_event, is_async):
+        self.listener = listener
+        self.active = True
+        self.methods = methods
+        self.queued = [method is not None and is_async(method) for method in methods]
+        self.on_event = on_event
+        self.on_event_queued = on_event is not None and is_async(on_event)
+
+
+cdef class Receiver:
+    """One session, as far as delivery needs it.
+
+    Attributes:
+        online: nothing is delivered once it is False.
+        subscriptions: replaced, never changed, so that a drain can walk it.
+        streams: queues of `session.events()`, with a method `put(event) -> bool`.
+        courier: runs `async def` methods; `put` returns False when it is full.
+    """
+
+    def __init__(self, str user_id, str device_id):
+        self.user_id = user_id
+        self.device_id = device_id
+        self.subscriptions = []
+        self.streams = []
+
+    def set_device_number(self, uint32_t number):
+        """Set the number that stands for the device in the engine."""
+        self.device_number = number
+
+    def listener_failed(self, method, str about):
+        """Called when a listener has raised; overridden."""
+
+    def overflow(self, str about):
+        """Called when a queue of this session is full; overridden."""
+
+    cdef int hear(self, Event event) except -1:
+        """Hand an event to every listener and stream."""
+        cdef Subscription subscription
+        cdef object method
+        for subscription in <list>self.subscriptions:
+            method = subscription.methods[event.code]
+            if method is not None and subscription.active and self.online:
+                if subscription.queued[event.code]:
+                    self.queue(method, arguments(event), subscription, event.invite_id)
+                else:
+                    try:
+                        call(method, event)
+                    except (Exception, CancelledError):
+                        self.listener_failed(method, event.invite_id)
+            method = subscription.on_event
+            if method is not None and subscription.active and self.online:
+                if subscription.on_event_queued:
+                    self.queue(method, (event,), subscription, event.invite_id)
+                else:
+                    try:
+                        method(event)
+                    except (Exception, CancelledError):
+                        self.listener_failed(method, event.invite_id)
+        if self.streams and self.online:
+            for stream in <list>self.streams:
+                if not stream.put(event):
+                    self.overflow(event.invite_id)
+                    return 0
+        return 0
+
+    cdef int queue(self, method, tuple args, Subscription subscription, str about) except -1:
+        if not self.courier.put(method, args, subscription, about):
+            self.overflow(about)
+        return 0
+
+
+cdef int call(method, Event event) except -1:
+    """Call a listener's method with the parameters of V2TIM (SPEC section 4)."""
+    if event.code == FACT_OPENED:
+        method(
+            event.invite_id, event.inviter, event.group_id, list(event.invitees),
+            event.invitation_data,
+        )
+    elif event.code == FACT_CANCELLED:
+        method(event.invite_id, event.inviter, event.data)
+    elif event.code == FACT_TIMED_OUT:
+        method(event.invite_id, list(event.affected))
+    elif event.code == FACT_MODIFIED:
+        method(event.invite_id, event.data)
+    else:
+        method(event.invite_id, event.invitee, event.data)
+    return 0
+
+
+cdef tuple arguments(Event event):
+    """The parameters of `call`, for later."""
+    cdef list out = []
+    call(lambda *args: out.append(args), event)
+    return out[0]
+
+
+cdef class Account:
+    """A user who is logged in, or whose devices are remembered.
+
+    Attributes:
+        online: the sessions that are logged in; replaced, never changed.
+        devices: what is remembered of each device, by its ID.
+        next_device: the number of the next new device, counted from 1.
+    """
+
+    def __init__(self, str user_id):
+        self.user_id = user_id
+        self.online = []
+        self.devices = {}
+        self.next_device = 1
+
+
+cdef class Call:
+    """A callback that is no event of an invitation.
+
+    Args:
+        name: the method of `Receiver.call_back`.
+        args: its arguments.
+        about: the group, for the log.
+    """
+
+    def __init__(self, str name, tuple args, str about):
+        self.name = name
+        self.args = args
+        self.about = about
+
+
+cdef class Entry:
+    """One item of the queue: an event or a call, for whom, and as of which commit."""
+
+    def __init__(self):
+        raise TypeError("an Entry is made by Delivery.post")
+
+
+cdef class Delivery:
+    """The queue between what was committed and who hears it.
+
+    Args:
+        failed: called with (method, about) when something here has raised; it must not raise.
+
+    Attributes:
+        accounts: `Account` by user ID, kept by the hub.
+        watchers: lists of handles that follow an invitation, by its ID; each has `feed(event)`.
+        durable: entries that rest on this many records, or fewer, may leave.
+        fed: commit position of the last event that handles have heard.
+    """
+
+    def __init__(self, failed):
+        self.accounts = {}
+        self.watchers = {}
+        self.durable = <uint64_t>-1
+        self.queue = deque()
+        self.failed = failed
+
+    def __len__(self):
+        return len(self.queue) + (self.current is not None)
+
+    def post(self, item, list receivers, Receiver acting, uint64_t rests_on):
+        """Queue an event or a call.
+
+        Args:
+            item: an `Event` or a `Call`.
+            receivers: sessions; the list must not change any more.
+            acting: the session among them that hears nothing, or None.
+            rests_on: how many records of the journal must be durable first.
+        """
+        cdef Entry entry = Entry.__new__(Entry)
+        entry.item = item
+        entry.receivers = receivers
+        entry.acting = acting
+        entry.rests_on = rests_on
+        self.queue.append(entry)
+
+    def post_event(self, Event event, audience, uint64_t rests_on):
+        """Queue an event for its audience of now.
+
+        Args:
+            event: just committed.
+            audience: the online sessions of the group as a list where the whole group hears it;
+                None where only the parties do.
+            rests_on: how many records of the journal must be durable first.
+        """
+        cdef list receivers
+        cdef Account account
+        cdef Receiver acting = None
+        cdef Receiver session
+        if event.code == FACT_TIMED_OUT and event.reason == "lifetime":
+            receivers = []
+        elif audience is not None:
+            receivers = audience
+        else:
+            receivers = self.sessions_of(event.invitees, event.inviter)
+        if event.device_number:
+            account = self.accounts.get(event.actor)
+            if account is not None:
+                for session in account.online:
+                    if session.device_number == event.device_number:
+                        acting = session
+                        event.device = session.device_id
+        self.post(event, receivers, acting, rests_on)
+
+    def sessions_of(self, users, str first=None):
+        """The online sessions of some users, and of one more before them."""
+        cdef list out = []
+        cdef Account account
+        if first is not None:
+            account = self.accounts.get(first)
+            if account is not None:
+                out.extend(account.online)
+        for user in users:
+            account = self.accounts.get(user)
+            if account is not None:
+                out.extend(account.online)
+        return out
+
+    def undelivered(self, Receiver receiver not None):
+        """The events that wait for a session, in order."""
+        cdef Entry entry
+        cdef list out = []
+        if self.current is not None and receiver in self.current.receivers[self.at:]:
+            if receiver is not self.current.acting and isinstance(self.current.item, Event):
+                out.append(self.current.item)
+        for entry in self.queue:
+            if isinstance(entry.item, Event) and receiver is not entry.acting:
+                if receiver in entry.receivers:
+                    out.append(entry.item)
+        return out
+
+    def take_all(self):
+        """Take everything that may leave out of the queue, for a sink of the embedding server.
+
+        Returns:
+            (events and calls, for each the sessions that hear it).
+        """
+        cdef Entry entry
+        cdef Receiver receiver
+        cdef list items = [], receivers = []
+        while self.queue:
+            entry = self.queue[0]
+            if entry.rests_on > self.durable:
+                break
+            self.queue.popleft()
+            if isinstance(entry.item, Event):
+                self.feed(<Event>entry.item)
+            items.append(entry.item)
+            receivers.append([
+                receiver for receiver in entry.receivers
+                if receiver is not entry.acting and receiver.online
+            ])
+        return items, receivers
+
+    def drain(self, long long until_ns, now_ns):
+        """Hand over what is queued, until a time.
+
+        Args:
+            until_ns: stop at this time.
+            now_ns: tells the time, ns.
+
+        Returns:
+            Whether there is more that may leave.
+        """
+        cdef int calls = 0
+        cdef Entry entry
+        cdef Receiver receiver
+        while True:
+            entry = self.current
+            if entry is None:
+                if not self.queue:
+                    return False
+                entry = self.queue[0]
+                if entry.rests_on > self.durable:
+                    return False
+                self.queue.popleft()
+                self.current = entry
+                self.at = 0
+                if isinstance(entry.item, Event):
+                    self.feed(<Event>entry.item)
+            while self.at < len(entry.receivers):
+                receiver = entry.receivers[self.at]
+                self.at += 1
+                if receiver is entry.acting or not receiver.online:
+                    continue
+                self.give(entry, receiver)
+                calls += 1
+                if calls >= CALLS_PER_LOOK:
+                    calls = 0
+                    if now_ns() >= until_ns:
+                        return True
+            self.current = None
+            calls += 1
+            if calls >= CALLS_PER_LOOK:
+                calls = 0
+                if now_ns() >= until_ns:
+                    return len(self.queue) > 0
+
+    cdef int give(self, Entry entry, Receiver receiver) except -1:
+        if isinstance(entry.item, Event):
+            receiver.hear(<Event>entry.item)
+        else:
+            try:
+                receiver.call_back(entry.item)
+            except Exception:
+                self.failed(receiver.call_back, (<Call>entry.item).about)
+        return 0
+
+    cdef int feed(self, Event event) except -1:
+        """Give an event to the handles that follow its invitation."""
+        if event.position > self.fed:
+            self.fed = event.position
+        if not self.watchers:
+            return 0
+        watchers = self.watchers.get(event.invite_id)
+        if watchers is None:
+            return 0
+        if event.ends:
+            del self.watchers[event.invite_id]
+        for watcher in list(watchers):
+            try:
+                watcher.feed(event)
+            except Exception:
+                self.failed(watcher.feed, event.invite_id)
+        return 0
+
+
+def opened_again(InvitationInfo info not None):
+    """The opening of an invitation as a login tells it: with the data of now."""
+    cdef Event event = event_new()
+    event.position = info.position
+    event.time = info.opened_at
+    event.expires = -1 if info.expires_at is None else <long long>info.expires_at
+    event.seq = info.seq
+    event.data_version = info.data_version
+    event.code = FACT_OPENED
+    event.kind = "opened"
+    event.reason = ""
+    event.invite_id = info.invite_id
+    event.group_id = info.group_id
+    event.inviter = info.inviter
+    event.actor = info.inviter
+    event.device = ""
+    event.data = info.data
+    event.invitation_data = info.data
+    event.online_only = info.online_only
+    event.parties_only = info.parties_only
+    event.no_deadline = info.no_deadline
+    event.roll = Roll(tuple(info.statuses))
+    event.roll.ended = [user for user in info.statuses if info.statuses[user] != "pending"]
+    event.ended_count = len(event.roll.ended)
+    return event

@@ -74,7 +74,7 @@ def label(value: object, parameter: str, bytes_max: int) -> str:
     Raises:
         InvalidParameter: it is no `str`, too long, or holds a lone surrogate.
     """
-    text = _exact(value, parameter)
+    text = exact(value, parameter)
     size_bytes = _size_bytes(text, parameter)
     if size_bytes > bytes_max:
         raise InvalidParameter(
@@ -100,7 +100,7 @@ def data(value: object, parameter: str = "data", *, bytes_max: int = DATA_BYTES_
     """
     if value is None:
         return ""
-    text = _exact(value, parameter)
+    text = exact(value, parameter)
     # No text has fewer bytes than characters, so a huge one is refused without encoding it.
     if len(text) > bytes_max:
         raise _too_long(parameter, bytes_max)
@@ -112,8 +112,22 @@ def data(value: object, parameter: str = "data", *, bytes_max: int = DATA_BYTES_
     return text
 
 
+def exact(value: object, parameter: str) -> str:
+    """Return `value` as a `str` that is of no subclass.
+
+    Raises:
+        InvalidParameter: it is no `str`; neither are `bytes` and `bool`.
+    """
+    if type(value) is str:
+        return value
+    # The type is asked, not `isinstance`, which believes what an object says in `__class__`.
+    if issubclass(type(value), str):
+        return str.__str__(value)
+    raise InvalidParameter(parameter, f"expected a str, not {type(value).__name__}")
+
+
 def _identifier(value: object, parameter: str) -> str:
-    text = value if type(value) is str else _exact(value, parameter)
+    text = value if type(value) is str else exact(value, parameter)
     # Of the ASCII characters the unprintable ones are just the control characters; beyond ASCII
     # `isprintable` refuses more than those (the no-break space, say) and can't be used.
     if text.isascii() and text.isprintable() and 0 < len(text) <= ID_BYTES_MAX:
@@ -138,16 +152,6 @@ def _check_identifier(text: str, parameter: str) -> None:
             parameter,
             f"{_shown(text)} holds the control character U+{ord(control[0]):04X}; remove it",
         )
-
-
-def _exact(value: object, parameter: str) -> str:
-    """Return `value` as a `str` that is of no subclass; `bool`, `bytes` and the rest raise."""
-    if type(value) is str:
-        return value
-    # The type is asked, not `isinstance`, which believes what an object says in `__class__`.
-    if issubclass(type(value), str):
-        return str.__str__(value)
-    raise InvalidParameter(parameter, f"expected a str, not {type(value).__name__}")
 
 
 def _size_bytes(text: str, parameter: str) -> int:

@@ -1,0 +1,79 @@
+"""Delivery: who hears an event, and calling them (see `delivery.pyx`)."""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from pysignal.engine.facts cimport Event
+
+
+@cython.final
+cdef class Subscription:
+    """One listener of one session, with the methods it overrides."""
+
+    cdef readonly object listener
+    cdef public bint active
+    cdef list methods           # by kind of event: a method or None
+    cdef list queued            # by kind of event: whether the method is async
+    cdef object on_event
+    cdef bint on_event_queued
+
+
+cdef class Receiver:
+    """One session, as far as delivery needs it."""
+
+    cdef readonly str user_id
+    cdef readonly str device_id
+    cdef readonly uint32_t device_number
+    cdef public bint online
+    cdef public list subscriptions
+    cdef public list streams
+    cdef public object courier
+
+    cdef int hear(self, Event event) except -1
+    cdef int queue(self, method, tuple args, Subscription subscription, str about) except -1
+
+
+@cython.final
+cdef class Account:
+    """A user who is logged in, or whose devices are remembered."""
+
+    cdef readonly str user_id
+    cdef public list online
+    cdef public dict devices
+    cdef public uint32_t next_device
+
+
+@cython.final
+cdef class Call:
+    """A callback that is no event of an invitation: its method, by name, and its arguments."""
+
+    cdef readonly str name
+    cdef readonly tuple args
+    cdef readonly str about
+
+
+@cython.final
+cdef class Entry:
+    """One item of the queue: an event or a call, for whom, and as of which commit."""
+
+    cdef readonly object item
+    cdef readonly list receivers
+    cdef readonly Receiver acting
+    cdef readonly uint64_t rests_on
+
+
+@cython.final
+cdef class Delivery:
+    """The queue between what was committed and who hears it."""
+
+    cdef readonly dict accounts
+    cdef readonly dict watchers
+    cdef public uint64_t durable
+    cdef readonly uint64_t fed
+    cdef object queue
+    cdef object failed
+    cdef Entry current
+    cdef Py_ssize_t at
+
+    cdef int feed(self, Event event) except -1
+    cdef int give(self, Entry entry, Receiver receiver) except -1

@@ -1,0 +1,75 @@
+"""Delivery: the queue between what was committed and who hears it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+from pysignal.engine.facts import Event
+from pysignal.engine.views import InvitationInfo
+
+@final
+class Subscription:
+    listener: Any
+    active: bool
+    def __init__(
+        self,
+        listener: object,
+        methods: list[Callable[..., Any] | None],
+        on_event: Callable[..., Any] | None,
+        is_async: Callable[[Callable[..., Any]], bool],
+    ) -> None: ...
+
+class Receiver:
+    user_id: str
+    device_id: str
+    device_number: int
+    online: bool
+    subscriptions: list[Subscription]
+    streams: list[Any]
+    courier: Any
+    def __init__(self, user_id: str, device_id: str) -> None: ...
+    def set_device_number(self, number: int) -> None: ...
+    def listener_failed(self, method: Callable[..., Any], about: str) -> None: ...
+    def overflow(self, about: str) -> None: ...
+
+@final
+class Account:
+    user_id: str
+    online: list[Any]
+    devices: dict[str, Any]
+    next_device: int
+    def __init__(self, user_id: str) -> None: ...
+
+@final
+class Call:
+    name: str
+    args: tuple[Any, ...]
+    about: str
+    def __init__(self, name: str, args: tuple[Any, ...], about: str) -> None: ...
+
+@final
+class Entry:
+    item: Any
+    receivers: list[Any]
+    acting: Receiver | None
+    rests_on: int
+    def __init__(self) -> None: ...
+
+@final
+class Delivery:
+    accounts: dict[str, Account]
+    watchers: dict[str, list[Any]]
+    durable: int
+    fed: int
+    def __init__(self, failed: Callable[[Callable[..., Any], str], None]) -> None: ...
+    def __len__(self) -> int: ...
+    def post(
+        self, item: Event | Call, receivers: Sequence[Receiver], acting: Receiver | None,
+        rests_on: int,
+    ) -> None: ...
+    def post_event(self, event: Event, audience: list[Any] | None, rests_on: int) -> None: ...
+    def sessions_of(self, users: Iterable[str], first: str | None = None) -> list[Any]: ...
+    def undelivered(self, receiver: Receiver) -> list[Event]: ...
+    def take_all(self) -> tuple[list[Event | Call], list[list[Any]]]: ...
+    def drain(self, until_ns: int, now_ns: Callable[[], int]) -> bool: ...
+
+def opened_again(info: InvitationInfo) -> Event: ...

@@ -1,0 +1,15 @@
+"""The journal contract: what makes records durable, and says whether we may still decide.
+
+A hub with a journal answers nobody and tells nobody of anything before the records that it rests on
+are durable. It has one append under way at a time; what arrives meanwhile forms the next, so that
+batches grow with load and a lone operation waits for one sync.
+
+`memory` is the plainest implementation: it keeps records as long as the process lives.
+"""
+
+from __future__ import annotations
+
+from pysignal.journal.contract import Journal, NotOwner
+from pysignal.journal.memory import MemoryJournal
+
+__all__ = ["Journal", "MemoryJournal", "NotOwner"]

@@ -1,0 +1,104 @@
+"""The writer between a hub and its journal: one append under way, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from pysignal.errors import OutcomeUnknown, SignalingError
+from pysignal.journal.contract import Journal
+
+log = logging.getLogger("pysignal")
+
+
+class Writer:
+    """Hands records to a journal and tells when they are durable.
+
+    After a failure nothing is durable any more: every caller who waits, and every later one, hears
+    that the outcome is unknown. The append is never tried again.
+
+    Args:
+        journal: where the records go.
+        on_durable: called with the number of records that are durable, each time it has grown.
+        on_failed: called once, with the error that everybody hears from then on.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        on_durable: Callable[[int], None],
+        on_failed: Callable[[SignalingError], None],
+    ) -> None:
+        self._journal = journal
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self._waiting: list[bytes] = []
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._failure: SignalingError | None = None
+        self.accepted = len(journal.replay())
+        self.durable = self.accepted
+
+    def write(self, records: list[bytes]) -> None:
+        """Take records for the next append."""
+        self.accepted += len(records)
+        self._waiting += records
+        if self._waiting and self._task is None and self._failure is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def require(self) -> None:
+        """Refuse what nobody could make durable.
+
+        Raises:
+            OutcomeUnknown: the journal failed.
+        """
+        if self._failure is not None:
+            raise self._failure.again()
+
+    async def wait(self) -> None:
+        """Wait until all records taken so far are durable.
+
+        Raises:
+            OutcomeUnknown: the journal failed.
+        """
+        self.require()
+        if self.durable >= self.accepted:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((self.accepted, done))
+        await done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._journal.append(batch, self.durable)
+                self.durable += len(batch)
+                while self._waiters and self._waiters[0][0] <= self.durable:
+                    done = self._waiters.popleft()[1]
+                    if not done.done():
+                        done.set_result(None)
+                self._on_durable(self.durable)
+        except Exception as failure:
+            log.exception("the journal failed; nothing is acknowledged any more")
+            self._fail(failure)
+        finally:
+            self._task = None
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = OutcomeUnknown(
+            f"the journal failed ({failure}): it is unknown whether the operation took effect; "
+            "restart on the journal and retry with the same request ID"
+        )
+        while self._waiters:
+            done = self._waiters.popleft()[1]
+            if not done.done():
+                done.set_exception(self._failure.again())
+        self._on_failed(self._failure)
+
+    async def close(self) -> None:
+        """Wait until everything taken is durable, or has failed."""
+        while self._task is not None:
+            await asyncio.wait({self._task})

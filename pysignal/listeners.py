@@ -1,0 +1,241 @@
+"""Listener base classes, and how a listener's methods are found and called.
+
+A listener is a subclass that overrides what it wants to hear. Plain methods are called by the hub
+when it delivers; `async def` ones are queued for their session's courier, one task that runs them
+one after another. A listener that raises is logged and harms nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from pysignal.delivery import Subscription
+from pysignal.engine.facts import Event
+from pysignal.errors import SignalingError
+
+log = logging.getLogger("pysignal")
+
+
+class SignalingListener:
+    """Override what you want to hear; each method can be a plain one or `async def`.
+
+    Who hears what is the table of SPEC §4: the acting session hears nothing of what it did itself,
+    the actor's other sessions do. Users, groups and invitations are given by their IDs.
+    """
+
+    def on_receive_new_invitation(
+        self, invite_id: str, inviter: str, group_id: str, invitee_list: list[str], data: str
+    ) -> Awaitable[None] | None:
+        """Hear of a new invitation.
+
+        Args:
+            invite_id: its ID, for `accept`, `reject` and `cancel`.
+            inviter: who invites.
+            group_id: the group, `""` where there is none.
+            invitee_list: who is invited, in the order of invitation.
+            data: the inviter's data, byte-exact.
+        """
+        return None
+
+    def on_invitee_accepted(
+        self, invite_id: str, invitee: str, data: str
+    ) -> Awaitable[None] | None:
+        """Hear that an invitee accepted.
+
+        Args:
+            invite_id: the invitation.
+            invitee: who accepted; yourself where another device of yours did.
+            data: the invitee's data.
+        """
+        return None
+
+    def on_invitee_rejected(
+        self, invite_id: str, invitee: str, data: str
+    ) -> Awaitable[None] | None:
+        """Hear that an invitee rejected, or left the group while pending (data `""`).
+
+        Args:
+            invite_id: the invitation.
+            invitee: who rejected.
+            data: the invitee's data.
+        """
+        return None
+
+    def on_invitation_cancelled(
+        self, invite_id: str, inviter: str, data: str
+    ) -> Awaitable[None] | None:
+        """Hear that an invitation was cancelled.
+
+        Args:
+            invite_id: the invitation.
+            inviter: who had invited.
+            data: the inviter's data, `""` where the server or a group change cancelled.
+        """
+        return None
+
+    def on_invitation_timeout(
+        self, invite_id: str, invitee_list: list[str]
+    ) -> Awaitable[None] | None:
+        """Hear that an invitation's deadline has passed.
+
+        Args:
+            invite_id: the invitation.
+            invitee_list: who had not answered, in the order of invitation.
+        """
+        return None
+
+    def on_invitation_modified(self, invite_id: str, data: str) -> Awaitable[None] | None:
+        """Hear that the inviter replaced the invitation's data.
+
+        Args:
+            invite_id: the invitation.
+            data: the new data.
+        """
+        return None
+
+    def on_signaling_event(self, event: Event) -> Awaitable[None] | None:
+        """Hear any of the above as one object, with all that the callbacks have no room for.
+
+        Args:
+            event: shared by all who hear it, and read-only.
+        """
+        return None
+
+
+class ConnectionListener:
+    """Override what you want to hear of the session itself; plain methods or `async def`."""
+
+    def on_disconnected(self, error: SignalingError) -> Awaitable[None] | None:
+        """Hear that the session has ended without a logout.
+
+        Args:
+            error: why: the session was too slow (7008; log in hot to catch up), or the hub was
+                closed (6013).
+        """
+        return None
+
+    def on_kicked_offline(self, error: SignalingError) -> Awaitable[None] | None:
+        """Hear that a newer login of the same device took this session's place.
+
+        Args:
+            error: code 6208.
+        """
+        return None
+
+
+# The method for each kind of event, by the number of the kind (`Event.kind`).
+_METHODS = (
+    "",
+    "on_receive_new_invitation",
+    "on_invitee_accepted",
+    "on_invitee_rejected",
+    "on_invitation_cancelled",
+    "on_invitation_timeout",
+    "on_invitation_modified",
+)
+
+
+def subscribe(listener: SignalingListener) -> Subscription:
+    """Look up which methods a listener overrides, once."""
+    return Subscription(
+        listener,
+        [overridden(listener, SignalingListener, name) if name else None for name in _METHODS],
+        overridden(listener, SignalingListener, "on_signaling_event"),
+        is_async,
+    )
+
+
+def overridden(listener: object, base: type, name: str) -> Callable[..., Any] | None:
+    """Return a listener's method, or None where it is the one of the base class."""
+    method: Callable[..., Any] = getattr(listener, name)
+    if getattr(method, "__func__", None) is getattr(base, name):
+        return None
+    return method
+
+
+def is_async(method: Callable[..., Any]) -> bool:
+    """Whether a method is `async def`."""
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        getattr(method, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+    )
+
+
+class Courier:
+    """Runs the `async def` methods of one session, one after another, in one task.
+
+    The task lives only while there is something to run.
+
+    Args:
+        capacity: calls waiting at most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, str]]
+        self._waiting = deque()
+        self._capacity = capacity
+        self._task: asyncio.Task[None] | None = None
+
+    def put(
+        self,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        subscription: Subscription | None,
+        about: str,
+    ) -> bool:
+        """Queue a call; False when there is no room.
+
+        Args:
+            method: an `async def` method.
+            args: its arguments.
+            subscription: the call is dropped when this has been removed meanwhile.
+            about: the invitation or group, for the log.
+        """
+        if len(self._waiting) >= self._capacity:
+            return False
+        self._waiting.append((method, args, subscription, about))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return True
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                method, args, subscription, about = self._waiting.popleft()
+                if subscription is None or subscription.active:
+                    await guarded(method(*args), method, about)
+        finally:
+            self._task = None
+            if self._waiting:  # the task was cancelled, by a listener of its own perhaps
+                self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def close(self) -> None:
+        """Drop what waits. The call that is running may finish."""
+        self._waiting.clear()
+
+    async def stop(self) -> None:
+        """Drop what waits and cancel what runs."""
+        self._waiting.clear()
+        task = self._task
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def guarded(
+    call: Coroutine[Any, Any, Any] | Awaitable[Any], method: Callable[..., Any], about: str
+) -> None:
+    """Await a listener's method; what it raises is logged."""
+    try:
+        await call
+    except Exception:
+        log_failure(method, about)
+
+
+def log_failure(method: Callable[..., Any], about: str) -> None:
+    """Log that a listener raised, with the invitation or group, never with its data."""
+    log.exception("listener %s raised on %s", getattr(method, "__qualname__", method), about)

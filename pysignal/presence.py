@@ -1,0 +1,243 @@
+"""Logins: who is online, what each device was told, and what a login has missed (SPEC §7).
+
+What a device was told is not kept as a set of IDs. Everything opened up to the last commit before
+it went offline was told to it, except the few IDs in `untold`: group invitations that a cold login
+was too late for, online-only ones that it was away for, and what was still on its way when it left.
+The IDs that were open then and told are kept too, so that a hot login can say how they ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pysignal.delivery import Account, Delivery, opened_again
+from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.views import InvitationInfo
+from pysignal.errors import LimitExceeded
+from pysignal.limits import Limits
+
+if TYPE_CHECKING:
+    from pysignal.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a login finds, beside the callbacks (SPEC §7).
+
+    Attributes:
+        now: engine time, ms since the epoch.
+        open: every open invitation that the user is party to, oldest first; online-only ones where
+            this device was told of them.
+        ended: those this device was told of that have ended since, as far as they are remembered.
+    """
+
+    now: int
+    open: list[InvitationInfo] = field(default_factory=list)
+    ended: list[InvitationInfo] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Device:
+    """What is remembered of one device of a user.
+
+    Attributes:
+        number: stands for the device in the engine.
+        session: the one that is logged in, or None.
+        left_ms: engine time of the last disconnect.
+        left_position: commit position of the last disconnect.
+        untold: open invitations up to that position which the device was not told of.
+        known: invitations which it was told of and which had not ended for it then.
+    """
+
+    number: int
+    session: Session | None = None
+    left_ms: int = 0
+    left_position: int = 0
+    untold: set[str] = field(default_factory=set)
+    known: tuple[str, ...] = ()
+
+
+class Presence:
+    """The accounts of a hub: users who are logged in, or whose devices are remembered.
+
+    Args:
+        machine: the invitations.
+        delivery: its table of accounts is kept here.
+        limits: of the hub.
+    """
+
+    def __init__(self, machine: Machine, delivery: Delivery, limits: Limits) -> None:
+        self._machine = machine
+        self._delivery = delivery
+        self._accounts: dict[str, Account] = delivery.accounts
+        self._limits = limits
+        # Open invitations in which a user has answered already, by user: still party to them.
+        self._answered: dict[str, dict[str, None]] = {}
+        self._ages: deque[tuple[int, Account, str, Device]] = deque()
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All sessions that are logged in."""
+        return [session for account in self._accounts.values() for session in account.online]
+
+    def note_answer(self, user: str, invite_id: str) -> None:
+        """Remember that a user has answered an invitation which is still open."""
+        self._answered.setdefault(user, {})[invite_id] = None
+
+    def note_end(self, invitees: tuple[str, ...], invite_id: str) -> None:
+        """Forget the answers to an invitation that has ended."""
+        if not self._answered:
+            return
+        for user in invitees:
+            answered = self._answered.get(user)
+            if answered is not None:
+                answered.pop(invite_id, None)
+                if not answered:
+                    del self._answered[user]
+
+    # -- login -------------------------------------------------------------------------------------
+
+    def enter(self, session: Session, cold: bool) -> Session | None:
+        """Bring a session online; returns the older session of the same device that it replaces.
+
+        Everything committed before has found its audience already.
+        """
+        user = session.user_id
+        self._forget(self._machine.now_ms)
+        account = self._accounts.get(user)
+        device = None if account is None else account.devices.get(session.device_id)
+        replaced = None if device is None else device.session
+        if (
+            account is not None
+            and replaced is None
+            and len(account.online) >= self._limits.sessions_per_user
+        ):
+            raise LimitExceeded(
+                f"{user!r} has {len(account.online)} sessions already, at most "
+                f"{self._limits.sessions_per_user} are allowed: log one out first"
+            )
+        if replaced is not None:
+            self.leave(replaced)
+        if account is None:
+            account = self._accounts[user] = Account(user)
+        remembered = None if cold else device
+        if device is None:
+            device = account.devices[session.device_id] = Device(account.next_device)
+            account.next_device += 1
+        replays, snapshot, untold = self._catch_up(session, remembered, cold)
+        device.session = session
+        device.untold = untold
+        session.set_device_number(device.number)
+        session.snapshot = snapshot
+        session.online = True
+        account.online = [*account.online, session]
+        for info in replays:
+            self._delivery.post(opened_again(info), [session], None, 0)
+            if info.no_deadline and not info.group_id:
+                self.mark_told(info.invite_id, user)
+        return replaced
+
+    def _catch_up(
+        self, session: Session, remembered: Device | None, cold: bool
+    ) -> tuple[list[InvitationInfo], Snapshot, set[str]]:
+        """Work out what a login rings again, what its snapshot shows, and what stays untold."""
+        now_ms = self._machine.now_ms
+        young_ms = now_ms - round(self._limits.cold_group_s * 1000)
+        user = session.user_id
+        replays: list[InvitationInfo] = []
+        untold: set[str] = set()
+        shown: list[InvitationInfo] = []
+        for info in self._party_to(user):
+            name = info.invite_id
+            told = (
+                remembered is not None
+                and info.position <= remembered.left_position
+                and name not in remembered.untold
+            )
+            if told or not info.online_only:
+                shown.append(info)
+            if told:
+                continue
+            if info.online_only:
+                untold.add(name)
+            elif info.statuses.get(user) != "pending":
+                continue
+            elif not cold:
+                replays.append(info)
+            elif info.group_id:
+                if info.opened_at >= young_ms:
+                    replays.append(info)
+                else:
+                    untold.add(name)
+            elif not (info.no_deadline and self._machine.is_told(name, user)):
+                replays.append(info)
+        ended = [] if remembered is None else self._ended(remembered)
+        return replays, Snapshot(now_ms, shown, ended), untold
+
+    def _party_to(self, user: str) -> list[InvitationInfo]:
+        """Every open invitation that a user is party to, oldest first."""
+        infos = self._machine.pending_of(user) + self._machine.opened_by(user)
+        for name in self._answered.get(user, ()):
+            info = self._machine.info(name)
+            if info is not None and info.state == "open":
+                infos.append(info)
+        infos.sort(key=lambda info: info.position)
+        return infos
+
+    def _ended(self, remembered: Device) -> list[InvitationInfo]:
+        infos = [self._machine.info(name) for name in remembered.known]
+        return [info for info in infos if info is not None and info.state != "open"]
+
+    def mark_told(self, invite_id: str, user: str) -> None:
+        """Note in the machine that a user was told of an invitation without a deadline."""
+        try:
+            self._machine.mark_told(self._machine.now_ms, invite_id, user)
+        except Refused:
+            return  # it has ended meanwhile: nobody will ask
+
+    # -- logout ------------------------------------------------------------------------------------
+
+    def leave(self, session: Session) -> None:
+        """Take a session offline and remember what it was told."""
+        account = self._accounts[session.user_id]
+        device: Device = account.devices[session.device_id]
+        untold = device.untold
+        missed = self._delivery.undelivered(session)
+        untold.update(event.invite_id for event in missed if event.kind == "opened")
+        known = [info.invite_id for info in self._party_to(session.user_id)]
+        known += [event.invite_id for event in missed if event.ends]
+        device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
+        untold.intersection_update(known)
+        device.left_ms = self._machine.now_ms
+        device.left_position = self._machine.position
+        device.session = None
+        session.online = False
+        account.online = [other for other in account.online if other is not session]
+        self._ages.append((device.left_ms, account, session.device_id, device))
+        away = [name for name, other in account.devices.items() if other.session is None]
+        if len(away) > self._limits.devices_remembered:
+            del account.devices[min(away, key=lambda name: account.devices[name].left_ms)]
+
+    def is_told(self, session: Session, invite_id: str) -> bool:
+        """Whether a session that is online knows an open invitation of its user."""
+        device: Device = self._accounts[session.user_id].devices[session.device_id]
+        return invite_id not in device.untold
+
+    def tell(self, session: Session, invite_id: str) -> None:
+        """Count an invitation as told to a session."""
+        device: Device = self._accounts[session.user_id].devices[session.device_id]
+        device.untold.discard(invite_id)
+
+    def _forget(self, now_ms: int) -> None:
+        """Forget devices that have been away for too long, and users without a device."""
+        keep_ms = round(self._limits.told_keep_s * 1000)
+        while self._ages and self._ages[0][0] + keep_ms <= now_ms:
+            left_ms, account, device_id, device = self._ages.popleft()
+            if device.session is not None or device.left_ms != left_ms:
+                continue
+            if account.devices.get(device_id) is device:
+                del account.devices[device_id]
+            if not account.devices and self._accounts.get(account.user_id) is account:
+                del self._accounts[account.user_id]

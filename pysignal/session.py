@@ -1,0 +1,266 @@
+"""A session: one device of a user, and the interface that code is written against.
+
+The same interface stands in front of an embedded hub and of a server far away, so that code moves
+between them unchanged. A session does nothing until it is logged in; a newer login of the same
+device, a logout, an overflowing queue and the end of the hub all end it for good, except that it
+may log in again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pysignal.delivery import Call, Receiver
+from pysignal.engine.facts import Event
+from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
+from pysignal.group_events import GroupListener
+from pysignal.groups import GroupOperations
+from pysignal.listeners import (
+    ConnectionListener,
+    Courier,
+    SignalingListener,
+    is_async,
+    log_failure,
+    overridden,
+    subscribe,
+)
+from pysignal.presence import Snapshot
+from pysignal.signaling import Signaling
+
+if TYPE_CHECKING:
+    from pysignal.hub import Hub
+    from pysignal.signaling import Watch
+
+Start = Literal["cold", "hot"]
+
+
+class Session(Receiver):
+    """One device of a user; made by `Hub.session` and `Hub.login`.
+
+    Attributes:
+        user_id: the user.
+        device_id: the device.
+        signaling: the operations on invitations (SPEC §2).
+        groups: the operations on groups (SPEC §8).
+        snapshot: what the last login found: open invitations, and those that ended meanwhile.
+    """
+
+    def __init__(self, hub: Hub, user_id: str, device_id: str) -> None:
+        super().__init__(user_id, device_id)
+        self.hub = hub
+        self.signaling = Signaling(self)
+        self.groups = GroupOperations(self)
+        self.snapshot = Snapshot(0)
+        self.courier = Courier(hub.limits.queue_max)
+        self.watches: set[Watch] = set()
+        self._connection_listeners: list[ConnectionListener] = []
+        self._group_listeners: list[GroupListener] = []
+        self._end: SignalingError | None = None
+
+    # -- login -------------------------------------------------------------------------------------
+
+    async def login(self, start: Start = "cold") -> None:
+        """Come online. Callbacks begin after this has returned.
+
+        Args:
+            start: `"cold"` for a new process, which is told again what waits for an answer; `"hot"`
+                for the same device coming back, which is told what it has missed (SPEC §7).
+
+        Raises:
+            LimitExceeded: the user has too many sessions.
+            HubClosed: the hub is not open.
+        """
+        if start not in ("cold", "hot"):
+            raise InvalidParameter("start", f'"cold" or "hot", not {start!r}')
+        await self.hub.log_in(self, start == "cold")
+
+    async def logout(self) -> None:
+        """Go offline. Invitations stay as they are; waiting outcomes fail with 6014."""
+        self.require()
+        self.hub.log_out(self, NotLoggedIn("the session has logged out: log in again"))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.online:
+            await self.logout()
+
+    def require(self) -> None:
+        """Refuse a call without a login, or from another thread."""
+        self.hub.require_thread()
+        if self.online:
+            return
+        if not self.hub.is_open:
+            raise HubClosed("the hub is not open: use it inside `async with Hub() as hub`")
+        if self._end is not None:
+            raise NotLoggedIn(f"the session is not logged in: {self._end.message}")
+        raise NotLoggedIn("the session is not logged in: await session.login() first")
+
+    def ended(self, error: SignalingError, callback: str = "") -> None:
+        """Note that the session is offline; called by the hub once it is.
+
+        Args:
+            error: why.
+            callback: the method of `ConnectionListener` that hears it, if any.
+        """
+        self._end = error
+        self.courier.close()
+        for stream in list(self.streams):
+            stream.end()
+        failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
+        for watch in list(self.watches):
+            watch.fail(failure)
+        if callback:
+            for listener in self._connection_listeners:
+                method = overridden(listener, ConnectionListener, callback)
+                if method is not None:
+                    self.hub.call_soon(self._call, method, (error,), "the connection")
+
+    # -- listeners ---------------------------------------------------------------------------------
+
+    def add_connection_listener(self, listener: ConnectionListener) -> None:
+        """Add a listener for the session itself; the same one twice counts once."""
+        _check_listener(listener, ConnectionListener)
+        if listener not in self._connection_listeners:
+            self._connection_listeners = [*self._connection_listeners, listener]
+
+    def remove_connection_listener(self, listener: ConnectionListener) -> None:
+        """Remove a listener; one that was not added is no error."""
+        self._connection_listeners = [
+            other for other in self._connection_listeners if other is not listener
+        ]
+
+    def add_signaling_listener(self, listener: SignalingListener) -> None:
+        """Add a listener for invitations; see `Signaling.add_signaling_listener`."""
+        _check_listener(listener, SignalingListener)
+        if all(other.listener is not listener for other in self.subscriptions):
+            self.subscriptions = [*self.subscriptions, subscribe(listener)]
+
+    def remove_signaling_listener(self, listener: SignalingListener) -> None:
+        """Remove a listener for invitations; nothing is called once this has returned."""
+        for other in self.subscriptions:
+            if other.listener is listener:
+                other.active = False
+        self.subscriptions = [other for other in self.subscriptions if other.active]
+
+    def add_group_listener(self, listener: GroupListener) -> None:
+        """Add a listener for groups; see `GroupOperations.add_group_listener`."""
+        _check_listener(listener, GroupListener)
+        if listener not in self._group_listeners:
+            self._group_listeners = [*self._group_listeners, listener]
+
+    def remove_group_listener(self, listener: GroupListener) -> None:
+        """Remove a listener for groups; nothing is called once this has returned."""
+        self._group_listeners = [other for other in self._group_listeners if other is not listener]
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate over everything that the session hears from now on.
+
+        Ends at logout. An iterator that is not read and has too many events waiting disconnects the
+        session, as a slow listener does.
+        """
+        self.require()
+        return _Stream(self, self.hub.limits.queue_max)
+
+    # -- called by delivery ------------------------------------------------------------------------
+
+    def listener_failed(self, method: Callable[..., Any], about: str) -> None:
+        """Log what a listener has raised."""
+        log_failure(method, about)
+
+    def overflow(self, about: str) -> None:
+        """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
+        if self.online:
+            self.hub.log_out(
+                self,
+                LimitExceeded(
+                    f"over {self.hub.limits.queue_max} events wait for a slow listener: the "
+                    "session was disconnected, log in hot to catch up"
+                ),
+                "on_disconnected",
+            )
+
+    def call_back(self, call: Call) -> None:
+        """Call the group listeners."""
+        for listener in self._group_listeners:
+            if not self.online:
+                return
+            method = overridden(listener, GroupListener, call.name)
+            if method is not None and listener in self._group_listeners:
+                self._call(method, call.args, call.about)
+
+    def _call(self, method: Callable[..., Any], args: tuple[Any, ...], about: str) -> None:
+        if is_async(method):
+            if not self.courier.put(method, args, None, about):
+                self.overflow(about)
+            return
+        try:
+            method(*args)
+        except (Exception, asyncio.CancelledError):
+            log_failure(method, about)
+
+    def __repr__(self) -> str:
+        state = "online" if self.online else "offline"
+        return f"<Session {self.user_id} device {self.device_id} {state}>"
+
+
+class _Stream:
+    """The events of a session as an async iterator."""
+
+    def __init__(self, session: Session, capacity: int) -> None:
+        self._session = session
+        self._capacity = capacity
+        self._waiting: deque[Event] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._ended = False
+        session.streams = [*session.streams, self]
+
+    def put(self, event: Event) -> bool:
+        """Queue an event; False when there is no room."""
+        if len(self._waiting) >= self._capacity:
+            return False
+        self._waiting.append(event)
+        self._wake()
+        return True
+
+    def end(self) -> None:
+        """Let the iteration end after what is queued."""
+        self._ended = True
+        self._session.streams = [other for other in self._session.streams if other is not self]
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            if self._reader is not None:
+                raise RuntimeError("events() is read by another task: make one iterator for each")
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self._waiting.clear()
+        self.end()
+
+
+def _check_listener(listener: object, base: type) -> None:
+    if not isinstance(listener, base):
+        raise InvalidParameter(
+            "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
+        )

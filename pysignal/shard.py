@@ -1,0 +1,312 @@
+"""One shard: the machine of invitations and the groups, and every command on them.
+
+A command judges by the rules that need both (who is a member), hands over to the machine or to the
+groups, and turns what they refuse into the errors of the SDK. It never waits and never reads a
+clock: it is called with the time of its arrival and the actor.
+
+A command returns `MORE` where it could not finish within its budget, because much is due or much
+ends: the hub calls it again with the same arguments, before any other, until it returns something
+else. What it has done so far stands; it judges again from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.views import InvitationInfo
+from pysignal.errors import (
+    InvalidParameter,
+    InvitationEnded,
+    LimitExceeded,
+    NoGroupPermission,
+    NoSuchGroup,
+    NotAvailable,
+    NotPermitted,
+    VersionConflict,
+)
+from pysignal.group_records import GroupRecord, leavers
+from pysignal.membership import Groups
+
+# Steps of the machine in one go: about a millisecond.
+STEPS_MAX: Final = 4096
+
+
+class More:
+    """The type of `MORE`."""
+
+
+MORE: Final = More()
+
+# How an invitation ended, for a person who tapped too late; by the caller's own status.
+_HOW = {
+    "accepted": "you have accepted it already",
+    "rejected": "you have rejected it already",
+    "cancelled": "it was cancelled",
+    "timed_out": "it timed out",
+    "pending": "it is still open",
+}
+
+
+class Shard:
+    """The state of one shard, and the commands on it.
+
+    Args:
+        machine: the invitations.
+        groups: the groups.
+        changing: called before a group changes, while everything committed so far still finds its
+            audience as it was.
+        changed: called with the record of each group change and who was a member before it.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        groups: Groups,
+        changing: Callable[[], None],
+        changed: Callable[[GroupRecord, tuple[str, ...], str, int], None],
+    ) -> None:
+        self.machine = machine
+        self.groups = groups
+        self._changing = changing
+        self._changed = changed
+
+    def tick(self, now_ms: int) -> None | More:
+        """End what is due."""
+        return MORE if self.machine.advance(now_ms, STEPS_MAX) else None
+
+    # -- invitations -------------------------------------------------------------------------------
+
+    def invite(
+        self,
+        now_ms: int,
+        actor: str,
+        device: int,
+        invitees: str | list[str],
+        data: str,
+        timeout_ms: int,
+        online_only: bool,
+    ) -> str | More:
+        """Open an invitation without a group; returns its ID."""
+        if invitees == actor or (not isinstance(invitees, str) and actor in invitees):
+            raise InvalidParameter("invitee", f"{actor!r} is the inviter: invite somebody else")
+        try:
+            return self.machine.open(
+                now_ms, actor, invitees, data, timeout_ms, online_only=online_only, device=device
+            )
+        except Refused as refused:
+            if refused.result != "due":
+                self._refuse(refused, actor, device)
+        if self.tick(now_ms):
+            return MORE
+        return self.invite(now_ms, actor, device, invitees, data, timeout_ms, online_only)
+
+    def invite_in_group(
+        self,
+        now_ms: int,
+        actor: str,
+        device: int,
+        group_id: str,
+        invitees: list[str],
+        data: str,
+        timeout_ms: int,
+        online_only: bool,
+        parties_only: bool,
+    ) -> str | More:
+        """Open an invitation in a group; returns its ID."""
+        if self.tick(now_ms):
+            return MORE
+        self.require_member(actor, group_id)
+        for invitee in invitees:
+            if invitee == actor:
+                raise InvalidParameter(
+                    "invitee_list", f"{actor!r} is the inviter: leave them out of the list"
+                )
+            if not self.groups.is_member(group_id, invitee):
+                raise InvalidParameter(
+                    "invitee_list",
+                    f"{invitee!r} is not a member of group {group_id!r}: only members can be "
+                    "invited in it",
+                    user=invitee,
+                )
+        try:
+            return self.machine.open(
+                now_ms,
+                actor,
+                invitees,
+                data,
+                timeout_ms,
+                group_id=group_id,
+                online_only=online_only,
+                parties_only=parties_only,
+                device=device,
+            )
+        except Refused as refused:
+            self._refuse(refused, actor, device)
+
+    def accept(
+        self, now_ms: int, actor: str, device: int, invite_id: str, data: str
+    ) -> None | More:
+        """Accept as a pending invitee."""
+        return self._operate(self.machine.accept, now_ms, actor, device, invite_id, data)
+
+    def reject(
+        self, now_ms: int, actor: str, device: int, invite_id: str, data: str
+    ) -> None | More:
+        """Reject as a pending invitee."""
+        return self._operate(self.machine.reject, now_ms, actor, device, invite_id, data)
+
+    def cancel(
+        self, now_ms: int, actor: str | None, device: int, invite_id: str, data: str
+    ) -> None | More:
+        """Cancel as the inviter, or as the server where the actor is None."""
+        return self._operate(self.machine.cancel, now_ms, actor, device, invite_id, data)
+
+    def modify(
+        self,
+        now_ms: int,
+        actor: str,
+        device: int,
+        invite_id: str,
+        data: str,
+        expected_version: int,
+    ) -> None | More:
+        """Replace the data of an open invitation."""
+
+        def modify(now_ms: int, invite_id: str, actor: str, data: str, *, device: int) -> None:
+            self.machine.modify(
+                now_ms, invite_id, actor, data, expected_version=expected_version, device=device
+            )
+
+        return self._operate(modify, now_ms, actor, device, invite_id, data)
+
+    def _operate(
+        self,
+        operation: Callable[..., None],
+        now_ms: int,
+        actor: str | None,
+        device: int,
+        invite_id: str,
+        data: str,
+    ) -> None | More:
+        try:
+            return operation(now_ms, invite_id, actor, data, device=device)
+        except Refused as refused:
+            if refused.result != "due":
+                self._refuse(refused, actor, device)
+        if self.tick(now_ms):
+            return MORE
+        return self._operate(operation, now_ms, actor, device, invite_id, data)
+
+    def info(self, now_ms: int, invite_id: str) -> InvitationInfo | None | More:
+        """One invitation as it stands; None where the ID names nothing remembered."""
+        return MORE if self.tick(now_ms) else self.machine.info(invite_id)
+
+    def pending(self, now_ms: int, user: str) -> list[InvitationInfo] | More:
+        """What waits for a user's answer, oldest first."""
+        return MORE if self.tick(now_ms) else self.machine.pending_of(user)
+
+    def open_in(self, now_ms: int, actor: str, group_id: str) -> list[InvitationInfo] | More:
+        """The open invitations of a group that all its members hear of, oldest first."""
+        if self.tick(now_ms):
+            return MORE
+        self.require_member(actor, group_id)
+        return [info for info in self.machine.open_in(group_id) if not info.parties_only]
+
+    def require_member(self, user: str, group_id: str) -> None:
+        """Refuse who is no member of a group, and a group that does not exist."""
+        if self.groups.is_member(group_id, user):
+            return
+        if not self.groups.exists(group_id):
+            raise NoSuchGroup(f"group {group_id!r} does not exist", group_id=group_id)
+        raise NoGroupPermission(
+            f"{user!r} is not a member of group {group_id!r}: join it first", group_id=group_id
+        )
+
+    def _refuse(self, refused: Refused, actor: str | None, device: int) -> NoReturn:
+        info = refused.info
+        match refused.result:
+            case "unknown" | "ended" | "answered":
+                raise _ended(info, actor, device) from None
+            case "not_party":
+                raise NotPermitted(
+                    "only a pending invitee may answer, only the inviter may cancel or modify"
+                ) from None
+            case "not_modifiable":
+                raise NotAvailable(
+                    "an online-only invitation cannot be modified: cancel it and send another"
+                ) from None
+            case "conflict":
+                raise VersionConflict(
+                    "the invitation was modified meanwhile: read it and decide again"
+                ) from None
+            case _:
+                raise LimitExceeded(
+                    "the table of invitations or users is full: raise Limits.open_max, users_max "
+                    "or groups_max, or try again when some have ended"
+                ) from None
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    def change_group(
+        self,
+        now_ms: int,
+        actor: str,
+        device: int,
+        decide: Callable[..., GroupRecord],
+        args: Sequence[Any],
+        options: dict[str, Any],
+    ) -> GroupRecord | More:
+        """Decide a change of a group, end what it ends of invitations, and apply it.
+
+        Args:
+            now_ms: time of arrival.
+            actor: the user, `""` for the server.
+            device: number of the acting device, 0 for none.
+            decide: a deciding method of `Groups`; it is asked again after each slice.
+            args: its arguments.
+            options: its keyword arguments.
+        """
+        if self.tick(now_ms):
+            return MORE
+        record = decide(*args, **options)
+        if record.changes_nothing:
+            return record
+        for user in leavers(record):
+            if self.machine.leave(now_ms, user, record.group_id, STEPS_MAX):
+                return MORE
+        if record.dismissed and self.machine.dismiss(now_ms, record.group_id, STEPS_MAX):
+            return MORE
+        self._changing()
+        before = self.groups.members(record.group_id)
+        self.groups.apply(record)
+        self._changed(record, before, actor, device)
+        return record
+
+
+def _ended(info: InvitationInfo | None, actor: str | None, device: int) -> InvitationEnded:
+    """Make the error for an operation that came too late, as helpful as the caller may know."""
+    if info is None:
+        return InvitationEnded("no open invitation has this ID: it has ended, or never existed")
+    status = info.statuses.get(actor or "", "")
+    if status in ("accepted", "rejected"):
+        how = _HOW[status]
+        if info.state != "open" and info.ended_by and len(info.statuses) == 1:
+            same = info.ended_by == device
+            how += " on this device" if same else " on another device"
+        if info.reason == "left_group" and status == "rejected":
+            how = "you have left the group"
+    elif info.state == "cancelled":
+        how = _HOW["cancelled"]
+    elif "timed_out" in info.statuses.values():
+        how = _HOW["timed_out"]
+    else:
+        how = "everybody has answered"
+    return InvitationEnded(
+        f"the invitation cannot be changed any more: {how}",
+        how=how,
+        status=status,
+        state=info.state,
+        reason=info.reason,
+    )

@@ -1,0 +1,582 @@
+"""The operations on invitations (SPEC §2), and the handle that `invite` returns.
+
+A `Signaling` acts for a session, or for a user whom the embedding server acts for. It checks the
+parameters, in the order of SPEC §2, and hands a command to the hub. The hot path never suspends:
+a coroutine here comes back in the same turn of the loop, unless something must come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from pysignal import text
+from pysignal.engine.facts import Event
+from pysignal.engine.views import InvitationInfo
+from pysignal.errors import (
+    AlreadyTold,
+    InvalidParameter,
+    InvitationEnded,
+    LimitExceeded,
+    NotPermitted,
+    SignalingError,
+)
+from pysignal.listeners import SignalingListener
+
+if TYPE_CHECKING:
+    from pysignal.hub import Hub
+    from pysignal.session import Session
+
+TIMEOUT_MAX_S: Final = 30 * 86_400
+
+_VERSION_MAX: Final = 0xFFFFFFFF
+
+# What becomes of an invitee, by the kind of event that names them.
+_STATUS_AFTER: Final = {
+    "accepted": "accepted",
+    "rejected": "rejected",
+    "cancelled": "cancelled",
+    "timed_out": "timed_out",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignalingInfo:
+    """An invitation as a push or a message tells of it (SPEC §2, `add_invited_signaling`).
+
+    Attributes:
+        invite_id: its ID.
+        inviter: who invites.
+        group_id: the group, `""` for none.
+        invitee_list: who is invited, in the order of invitation.
+        data: the inviter's data.
+        timeout: whole seconds, 0 for never.
+        action_type: 1 invite, 2 cancel, 3 accept, 4 reject, 5 timeout.
+    """
+
+    invite_id: str
+    inviter: str
+    group_id: str = ""
+    invitee_list: tuple[str, ...] | list[str] = ()
+    data: str = ""
+    timeout: int = 0
+    action_type: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invitation ended.
+
+    Attributes:
+        invite_id: the invitation.
+        state: `"completed"`, or `"cancelled"` by the inviter, the server or a group change.
+        reason: why, where no party did it, as in `Event.reason`.
+        statuses: where each invitee stands (accepted, rejected, cancelled, timed_out), in the order
+            of invitation.
+        event: the last event; None when the end was asked for afterwards.
+    """
+
+    invite_id: str
+    state: str
+    reason: str
+    statuses: dict[str, str]
+    event: Event | None = None
+
+    @property
+    def status(self) -> str:
+        """The status of the one invitee, or the one that all share; `""` where they differ."""
+        different = set(self.statuses.values())
+        return different.pop() if len(different) == 1 else ""
+
+    @property
+    def accepted(self) -> list[str]:
+        """Who accepted, in the order of invitation."""
+        return [user for user, status in self.statuses.items() if status == "accepted"]
+
+    @property
+    def data(self) -> str:
+        """The data of the last answer or of the cancel; `""` when it is not known any more."""
+        return "" if self.event is None else self.event.data
+
+
+class Actor(Protocol):
+    """For whom a `Signaling` acts: a session, or a user named by the embedding server."""
+
+    hub: Hub
+    user_id: str
+    device_number: int
+    watches: set[Watch]
+
+    def require(self) -> None:
+        """Refuse a call that may not be made now."""
+
+
+class Invitation(str):
+    """The ID of an invitation, as `invite` returns it: a `str`, with what can be awaited on top.
+
+    Equal to its ID, hashed as it, and serialised as it. What it hears comes from the hub, never
+    behind a listener, so a callback may await it.
+    """
+
+    __slots__ = ("_actor",)
+
+    _actor: Actor
+
+    def __new__(cls, invite_id: str, actor: Actor) -> Invitation:
+        """Make the handle of an invitation.
+
+        Args:
+            invite_id: its ID.
+            actor: who asks for the outcome and cancels.
+        """
+        handle = super().__new__(cls, invite_id)
+        handle._actor = actor
+        return handle
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
+
+    async def outcome(self) -> Outcome:
+        """Wait until the invitation has ended, and return how.
+
+        Raises:
+            InvitationEnded: it has ended so long ago that nobody remembers how.
+            NotLoggedIn, HubClosed: the session or the hub ended first; the invitation did not.
+        """
+        watch = self._actor.hub.watch(self._actor, str.__str__(self))
+        try:
+            return await watch.outcome()
+        finally:
+            watch.close()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Iterate over the invitation's events from now on, one's own included; ends after the end.
+
+        Begun right after `invite` has returned, it yields every event from the opening on.
+        """
+        return self._actor.hub.watch(self._actor, str.__str__(self))
+
+    async def cancel(self, data: str = "", *, request_id: str | None = None) -> None:
+        """Cancel the invitation; see `Signaling.cancel`."""
+        await Signaling(self._actor).cancel(self, data, request_id=request_id)
+
+
+class Watch:
+    """One follower of an invitation: an outcome that is awaited, or an iteration."""
+
+    def __init__(self, actor: Actor, invite_id: str, statuses: dict[str, str], capacity: int):
+        self._actor = actor
+        self._invite_id = invite_id
+        self._statuses = statuses
+        self._capacity = capacity
+        self._waiting: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._only_outcome = False
+        self._outcome: Outcome | None = None
+        self._error: SignalingError | None = None
+
+    def feed(self, event: Event) -> None:
+        """Hear an event; called by delivery."""
+        status = _STATUS_AFTER.get(event.kind)
+        if status is not None:
+            for user in event.affected:
+                self._statuses[user] = status
+        if not self._only_outcome:
+            if len(self._waiting) >= self._capacity:
+                self.fail(LimitExceeded("too many events wait for this iteration: read it faster"))
+                return
+            self._waiting.append(event)
+        if event.ends:
+            state = "cancelled" if event.kind == "cancelled" else "completed"
+            self.end(Outcome(self._invite_id, state, event.reason, self._statuses, event))
+        else:
+            self._wake()
+
+    def end(self, outcome: Outcome) -> None:
+        """Note how the invitation ended."""
+        self._outcome = outcome
+        self._actor.watches.discard(self)
+        self._wake()
+
+    def fail(self, error: SignalingError) -> None:
+        """Stop following, with an error for whoever waits."""
+        self._error = error
+        self.close()
+        self._wake()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._actor.hub.unwatch(self._actor, self._invite_id, self)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("this iteration is read by another task: begin one for each")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def outcome(self) -> Outcome:
+        """Wait for the end."""
+        self._only_outcome = True
+        while self._outcome is None:
+            if self._error is not None:
+                raise self._error.again()
+            await self._wait()
+        return self._outcome
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error.again()
+            if self._outcome is not None:
+                raise StopAsyncIteration
+            await self._wait()
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        """Stop following."""
+        self.close()
+
+
+class Signaling:
+    """The operations on invitations, for one actor.
+
+    Every operation that changes something takes `request_id`: called again with the same one, it
+    returns the first result and changes nothing. Cancelling the await does not undo an operation.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    async def invite(
+        self,
+        invitee: str | list[str],
+        data: str | None = "",
+        *,
+        timeout: float = 30,
+        online_user_only: bool = False,
+        request_id: str | None = None,
+    ) -> Invitation:
+        """Invite one user, or several without a group.
+
+        Args:
+            invitee: a user, or a list of users (one invitation; its parties hear each other).
+            data: opaque text, at most 12 KiB of UTF-8.
+            timeout: seconds, rounded to ms; 0 for never, at most 30 days.
+            online_user_only: only sessions that are online now are told of the opening.
+            request_id: see the class.
+
+        Returns:
+            The ID of the invitation, with an outcome to await.
+
+        Raises:
+            DataTooLong, InvalidParameter, LimitExceeded, NotLoggedIn.
+        """
+        actor = self._actor
+        actor.require()
+        hub = actor.hub
+        data = text.data(data, bytes_max=hub.limits.data_bytes_max)
+        invitees: str | list[str]
+        if isinstance(invitee, str):
+            invitees = text.user_id(invitee, "invitee")
+        else:
+            invitees = list(text.user_ids(invitee, "invitee"))
+            self._check_size(invitees, "invitee")
+            if not invitees:
+                raise InvalidParameter("invitee", "the list is empty: name at least one user")
+            if len(invitees) == 1:
+                invitees = invitees[0]
+        _check_bool(online_user_only, "online_user_only")
+        args = (invitees, data, _timeout_ms(timeout), online_user_only)
+        if request_id is None:
+            invite_id = await hub.perform(
+                hub.shard.invite, actor.user_id, actor.device_number, *args
+            )
+        else:
+            invite_id = await self._once(request_id, "invite", hub.shard.invite, args)
+        return Invitation(invite_id, actor)
+
+    async def invite_in_group(
+        self,
+        group_id: str,
+        invitee_list: list[str],
+        data: str | None = "",
+        *,
+        timeout: float = 30,
+        online_user_only: bool = False,
+        notify: Literal["members", "parties"] = "members",
+        request_id: str | None = None,
+    ) -> Invitation:
+        """Invite members of a group.
+
+        Args:
+            group_id: a group whose member the actor is.
+            invitee_list: members; an empty list only tells the group, and is born completed.
+            data: opaque text, at most 12 KiB of UTF-8.
+            timeout: seconds, rounded to ms; 0 for never, at most 30 days.
+            online_user_only: only sessions that are online now are told of the opening.
+            notify: `"members"` tells every member of the group, `"parties"` only inviter and
+                invitees.
+            request_id: see the class.
+
+        Returns:
+            The ID of the invitation, with an outcome to await.
+
+        Raises:
+            DataTooLong, InvalidParameter, LimitExceeded, NoGroupPermission, NoSuchGroup,
+            NotLoggedIn.
+        """
+        actor = self._actor
+        actor.require()
+        hub = actor.hub
+        data = text.data(data, bytes_max=hub.limits.data_bytes_max)
+        group_id = text.group_id(group_id)
+        invitees = list(text.user_ids(invitee_list, "invitee_list"))
+        self._check_size(invitees, "invitee_list")
+        _check_bool(online_user_only, "online_user_only")
+        if notify not in ("members", "parties"):
+            raise InvalidParameter("notify", f'"members" or "parties", not {notify!r}')
+        args = (
+            group_id,
+            invitees,
+            data,
+            _timeout_ms(timeout),
+            online_user_only,
+            notify == "parties",
+        )
+        if request_id is None:
+            invite_id = await hub.perform(
+                hub.shard.invite_in_group, actor.user_id, actor.device_number, *args
+            )
+        else:
+            invite_id = await self._once(
+                request_id, "invite_in_group", hub.shard.invite_in_group, args
+            )
+        return Invitation(invite_id, actor)
+
+    # -- answering ---------------------------------------------------------------------------------
+
+    async def accept(
+        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
+    ) -> None:
+        """Accept as a pending invitee.
+
+        Raises:
+            InvitationEnded: it has ended, or the actor has answered; `details["how"]` explains.
+            NotPermitted: the actor is not an invitee.
+            DataTooLong, InvalidParameter, NotLoggedIn.
+        """
+        await self._answer("accept", self._actor.hub.shard.accept, invite_id, data, request_id)
+
+    async def reject(
+        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
+    ) -> None:
+        """Reject as a pending invitee; errors as for `accept`."""
+        await self._answer("reject", self._actor.hub.shard.reject, invite_id, data, request_id)
+
+    async def cancel(
+        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
+    ) -> None:
+        """Cancel as the inviter, from any session, while somebody is pending.
+
+        Raises:
+            InvitationEnded: it has ended.
+            NotPermitted: the actor is not the inviter.
+            DataTooLong, InvalidParameter, NotLoggedIn.
+        """
+        await self._answer("cancel", self._actor.hub.shard.cancel, invite_id, data, request_id)
+
+    async def modify_invitation(
+        self,
+        invite_id: str,
+        data: str | None,
+        *,
+        expected_version: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Replace the data of an open invitation as its inviter.
+
+        Args:
+            invite_id: not online-only.
+            data: the new data.
+            expected_version: refuse unless this is the invitation's `data_version`.
+            request_id: see the class.
+
+        Raises:
+            InvitationEnded: it has ended.
+            NotPermitted: the actor is not the inviter.
+            NotAvailable: it is online-only.
+            VersionConflict: it was modified meanwhile.
+            DataTooLong, InvalidParameter, NotLoggedIn.
+        """
+        if expected_version is not None and (
+            not isinstance(expected_version, int)
+            or isinstance(expected_version, bool)
+            or expected_version < 1
+        ):
+            self._actor.require()
+            text.data(data, bytes_max=self._actor.hub.limits.data_bytes_max)
+            raise InvalidParameter("expected_version", f"1 or more, not {expected_version!r}")
+        await self._answer(
+            "modify_invitation",
+            self._actor.hub.shard.modify,
+            invite_id,
+            data,
+            request_id,
+            min(expected_version or 0, _VERSION_MAX),
+        )
+
+    async def _answer(
+        self,
+        name: str,
+        command: Any,
+        invite_id: str,
+        data: str | None,
+        request_id: str | None,
+        *more: Any,
+    ) -> None:
+        actor = self._actor
+        actor.require()
+        hub = actor.hub
+        data = text.data(data, bytes_max=hub.limits.data_bytes_max)
+        invite_id = text.exact(invite_id, "invite_id")
+        if request_id is None:
+            await hub.perform(command, actor.user_id, actor.device_number, invite_id, data, *more)
+        else:
+            await self._once(request_id, name, command, (invite_id, data, *more))
+
+    async def _once(
+        self, request_id: str, name: str, command: Any, args: tuple[Any, ...]
+    ) -> Any:
+        actor = self._actor
+        arguments = (name, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
+        return await actor.hub.requests.once(
+            actor.user_id,
+            request_id,
+            arguments,
+            lambda: actor.hub.perform(command, actor.user_id, actor.device_number, *args),
+        )
+
+    # -- looking up --------------------------------------------------------------------------------
+
+    async def open_invitations(self, group_id: str) -> list[InvitationInfo]:
+        """Return the group's open invitations that every member hears of, whole, oldest first.
+
+        Raises:
+            InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
+        """
+        actor = self._actor
+        actor.require()
+        group_id = text.group_id(group_id)
+        infos: list[InvitationInfo] = await actor.hub.perform(
+            actor.hub.shard.open_in, actor.user_id, group_id
+        )
+        return infos
+
+    async def add_invited_signaling(
+        self, info: SignalingInfo, *, request_id: str | None = None
+    ) -> None:
+        """Mark an open invitation that was learned elsewhere (a push) as told to this session.
+
+        Sends nothing and rings nothing. The info is checked against the engine's own record.
+
+        Raises:
+            InvitationEnded: it has ended, or the actor has answered.
+            NotPermitted: the actor is not an invitee.
+            AlreadyTold: this session knows it.
+            InvalidParameter: inviter, group or list differ from the record.
+            NotLoggedIn.
+        """
+        actor = self._actor
+        actor.require()
+        for name in ("invite_id", "inviter", "group_id"):
+            if not isinstance(getattr(info, name, None), str):
+                raise InvalidParameter("info", f"{name} must be a str: pass a SignalingInfo")
+        if not isinstance(info.invitee_list, (list, tuple)):
+            raise InvalidParameter("info", "invitee_list must be a list of users")
+
+        async def add() -> None:
+            found = await actor.hub.perform(actor.hub.shard.info, text.exact(info.invite_id, "info"))
+            self._add(info, found)
+
+        if request_id is None:
+            await add()
+            return
+        arguments = ("add_invited_signaling", info.invite_id, info.inviter, info.group_id)
+        await actor.hub.requests.once(
+            actor.user_id, request_id, (*arguments, *info.invitee_list), add
+        )
+
+    def _add(self, info: SignalingInfo, found: InvitationInfo | None) -> None:
+        actor = self._actor
+        if found is None or found.state != "open":
+            raise InvitationEnded("no open invitation has this ID: drop the push")
+        status = found.statuses.get(actor.user_id)
+        if status is None:
+            raise NotPermitted("the invitation is not for this user: drop the push")
+        if status != "pending":
+            raise InvitationEnded("the user has answered this invitation", status=status)
+        if actor.hub.is_told(actor, found.invite_id):
+            raise AlreadyTold("this session knows the invitation: drop the push")
+        for name in ("inviter", "group_id"):
+            if getattr(info, name) != getattr(found, name):
+                raise InvalidParameter("info", f"{name} differs from the invitation's own record")
+        if list(info.invitee_list) != found.invitee_list:
+            raise InvalidParameter("info", "invitee_list differs from the invitation's own record")
+        actor.hub.tell(actor, found)
+
+    def add_signaling_listener(self, listener: SignalingListener) -> None:
+        """Add a listener, before the login or after; the same one twice counts once."""
+        self._session().add_signaling_listener(listener)
+
+    def remove_signaling_listener(self, listener: SignalingListener) -> None:
+        """Remove a listener; nothing of it is called once this has returned."""
+        self._session().remove_signaling_listener(listener)
+
+    def _session(self) -> Session:
+        session: Any = self._actor
+        if not hasattr(session, "subscriptions"):
+            raise InvalidParameter("listener", "an act of the server has no listeners: log in")
+        return session  # type: ignore[no-any-return]
+
+    def _check_size(self, invitees: list[str], parameter: str) -> None:
+        limit = self._actor.hub.limits.invitees_max
+        if len(invitees) > limit:
+            raise InvalidParameter(
+                parameter, f"{len(invitees)} users, at most {limit} can be invited at once"
+            )
+
+
+def _check_bool(value: object, parameter: str) -> None:
+    if not isinstance(value, bool):
+        raise InvalidParameter(parameter, f"True or False, not {value!r}")
+
+
+def _timeout_ms(timeout: object) -> int:
+    """Milliseconds of a timeout in seconds: the nearest, but not 0 unless it was 0."""
+    if timeout.__class__ is int and 0 <= timeout <= TIMEOUT_MAX_S:  # type: ignore[operator]
+        return timeout * 1000  # type: ignore[operator,no-any-return]
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InvalidParameter(
+            "timeout", f"seconds as int or float, not {type(timeout).__name__}"
+        )
+    if not math.isfinite(timeout) or not 0 <= timeout <= TIMEOUT_MAX_S:
+        raise InvalidParameter(
+            "timeout", f"0 (never) to {TIMEOUT_MAX_S} seconds (30 days), not {timeout!r}"
+        )
+    return max(round(timeout * 1000), 1) if timeout > 0 else 0
