@@ -74,6 +74,8 @@ cdef class Delivery:
     cdef object failed
     cdef Entry current
     cdef Py_ssize_t at
+    cdef list recent
+    cdef Py_ssize_t recent_at
 
     cdef int feed(self, Event event) except -1
     cdef int give(self, Entry entry, Receiver receiver) except -1

@@ -32,6 +32,9 @@ from pysignal.engine.views cimport InvitationInfo
 # Listeners called between two looks at the time.
 cdef enum: CALLS_PER_LOOK = 16
 
+# Events kept after they were handed over, for handles that begin to follow a moment late.
+cdef enum: RECENT = 1024
+
 
 cdef class Subscription:
     """One listener of one session, with the methods it overrides.
@@ -196,6 +199,7 @@ cdef class Delivery:
         self.durable = <uint64_t>-1
         self.queue = deque()
         self.failed = failed
+        self.recent = [None] * RECENT
 
     def __len__(self):
         return len(self.queue) + (self.current is not None)
@@ -269,6 +273,15 @@ cdef class Delivery:
             if isinstance(entry.item, Event) and receiver is not entry.acting:
                 if receiver in entry.receivers:
                     out.append(entry.item)
+        return out
+
+    def recall(self, str invite_id not None):
+        """The events of an invitation among the last that were handed over, in order."""
+        cdef Event event
+        cdef list out = []
+        for event in self.recent[self.recent_at:] + self.recent[:self.recent_at]:
+            if event is not None and event.invite_id == invite_id:
+                out.append(event)
         return out
 
     def take_all(self):
@@ -352,6 +365,8 @@ cdef class Delivery:
         """Give an event to the handles that follow its invitation."""
         if event.position > self.fed:
             self.fed = event.position
+        self.recent[self.recent_at] = event
+        self.recent_at = (self.recent_at + 1) % RECENT
         if not self.watchers:
             return 0
         watchers = self.watchers.get(event.invite_id)

@@ -501,9 +501,11 @@ class Hub(ServerActs):
         info = self.shard.machine.info(invite_id)
         if info is None:
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")
-        watch = Watch(actor, invite_id, info.statuses, self.limits.queue_max)
+        past = self.delivery.recall(invite_id)
+        watch = Watch(actor, invite_id, info.statuses, self.limits.queue_max, past)
         if info.state != "open" and info.ended_position <= self.delivery.fed:
-            watch.end(Outcome(invite_id, info.state, info.reason, info.statuses))
+            last = past[-1] if past else None
+            watch.end(Outcome(invite_id, info.state, info.reason, info.statuses, last))
         else:
             self.delivery.watchers.setdefault(invite_id, []).append(watch)
             actor.watches.add(watch)

@@ -77,7 +77,7 @@ class Outcome:
         reason: why, where no party did it, as in `Event.reason`.
         statuses: where each invitee stands (accepted, rejected, cancelled, timed_out), in the order
             of invitation.
-        event: the last event; None when the end was asked for afterwards.
+        event: the last event; None when the end was asked for long afterwards.
     """
 
     invite_id: str
@@ -154,9 +154,11 @@ class Invitation(str):
             watch.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Iterate over the invitation's events from now on, one's own included; ends after the end.
+        """Iterate over the invitation's events, one's own included; ends after the last.
 
-        Begun right after `invite` has returned, it yields every event from the opening on.
+        Begun soon after `invite` has returned, it yields every event from the opening on. The hub
+        keeps the last 1,024 events of all invitations for those who begin later; older ones of this
+        invitation are left out.
         """
         return self._actor.hub.watch(self._actor, str.__str__(self))
 
@@ -168,12 +170,19 @@ class Invitation(str):
 class Watch:
     """One follower of an invitation: an outcome that is awaited, or an iteration."""
 
-    def __init__(self, actor: Actor, invite_id: str, statuses: dict[str, str], capacity: int):
+    def __init__(
+        self,
+        actor: Actor,
+        invite_id: str,
+        statuses: dict[str, str],
+        capacity: int,
+        past: list[Event],
+    ) -> None:
         self._actor = actor
         self._invite_id = invite_id
         self._statuses = statuses
         self._capacity = capacity
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[Event] = deque(past)
         self._waiter: asyncio.Future[None] | None = None
         self._only_outcome = False
         self._outcome: Outcome | None = None

@@ -1,0 +1,85 @@
+"""What every test stands on: a virtual clock, a hub, and the proof that nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from pysignal import Hub, Limits, VirtualClock
+from pysignal.engine.machine import Machine
+
+FAR_MS = 40 * 86_400_000
+
+
+@pytest.fixture(params=[pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """The event loop of asynchronous tests."""
+    backend: tuple[str, dict[str, bool]] = request.param
+    return backend
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    """A clock that stands still until it is advanced."""
+    return VirtualClock()
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """The limits of `hub`; overridden where a test crosses one."""
+    return Limits()
+
+
+@pytest.fixture
+async def hub(clock: VirtualClock, limits: Limits) -> AsyncIterator[Hub]:
+    """A hub on the virtual clock; no task is left when it is closed."""
+    async with Hub(clock=clock, limits=limits) as hub:
+        yield hub
+    await asyncio.sleep(0)
+    left = {task for task in asyncio.all_tasks() if "anyio" not in repr(task.get_coro())}
+    left.discard(asyncio.current_task())  # type: ignore[arg-type]
+    assert not left, f"tasks are left: {left}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """After each test: every hub is closed, and its machine runs empty."""
+    hubs: list[Hub] = []
+    open_hub = Hub.open
+
+    async def open_and_note(hub: Hub) -> None:
+        await open_hub(hub)
+        hubs.append(hub)
+
+    monkeypatch.setattr(Hub, "open", open_and_note)
+    yield
+    for hub in hubs:
+        assert not hub.is_open, "a hub was not closed"
+        assert not hub.delivery.watchers, "handles are left"
+        assert_runs_empty(hub.shard.machine)
+
+
+def assert_runs_empty(machine: Machine) -> None:
+    """Let everything end and be forgotten; no slot, timer or user may be left."""
+    machine.check()
+    machine.records()
+    machine.take()
+    for _ in range(2):
+        machine.advance(machine.now_ms + FAR_MS)
+        machine.records()
+        machine.take()
+    machine.check()
+    machine.advance(machine.now_ms + FAR_MS)
+    for _ in range(machine.stats()["users"] + 1):
+        machine.hold("sweeper")
+        machine.unhold("sweeper")
+    left = machine.stats()
+    for name in ("open", "ended_remembered", "timers", "users", "facts_waiting"):
+        assert left[name] == 0, f"{name}: {left[name]} left"
+    assert left["free"] == left["slots"]
+    created = left["invitees_pending"] + sum(
+        left[f"invitees_{status}"] for status in ("accepted", "rejected", "cancelled", "timed_out")
+    )
+    assert left["invitees_pending"] == 0 and created >= 0
