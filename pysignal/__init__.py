@@ -1,10 +1,10 @@
 """pysignal: invitations between users, one engine that owns each, and everybody told once.
 
-    async with pysignal.Hub() as hub:
-        amy = await hub.login("amy")
-        bob = await hub.login("bob", listener=MyListener())
-        invitation = await amy.signaling.invite("bob", "let's talk", timeout=30)
-        print((await invitation.outcome()).status)
+async with pysignal.Hub() as hub:
+amy = await hub.login("amy")
+bob = await hub.login("bob", listener=MyListener())
+invitation = await amy.signaling.invite("bob", "let's talk", timeout=30)
+print((await invitation.outcome()).status)
 """
 
 from pysignal.clock import Clock, VirtualClock
@@ -38,12 +38,13 @@ from pysignal.errors import (
 )
 from pysignal.group_events import GroupListener
 from pysignal.hub import Hub, Sink
+from pysignal.invitation import Invitation, Outcome
 from pysignal.limits import Limits
 from pysignal.listeners import ConnectionListener, SignalingListener
 from pysignal.membership import GroupInfo, GroupType, MemberInfo, Role
 from pysignal.presence import Snapshot
 from pysignal.session import Session
-from pysignal.signaling import Invitation, Outcome, SignalingInfo
+from pysignal.signaling import SignalingInfo
 
 __version__ = "0.1.0"
 

@@ -18,7 +18,7 @@ from pysignal.membership import GroupInfo, GroupType, MemberInfo, Role
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
-    from pysignal.signaling import Actor
+    from pysignal.invitation import Actor
 
 MEMBERS_PER_PAGE_MAX = 100
 
@@ -82,9 +82,7 @@ class GroupOperations:
             NotLoggedIn.
         """
         groups = self._actor.hub.shard.groups
-        await self._simple(
-            "join_group", groups.join, group_id, request_id=request_id, timed=True
-        )
+        await self._simple("join_group", groups.join, group_id, request_id=request_id, timed=True)
 
     async def quit_group(self, group_id: str, *, request_id: str | None = None) -> None:
         """Leave a group. Pending invitations in it count as rejected, own ones are cancelled.
@@ -114,9 +112,7 @@ class GroupOperations:
         """
         users = _users(user, "user")
         groups = self._actor.hub.shard.groups
-        await self._simple(
-            "kick_group_member", groups.kick, group_id, users, request_id=request_id
-        )
+        await self._simple("kick_group_member", groups.kick, group_id, users, request_id=request_id)
 
     async def invite_user_to_group(
         self, group_id: str, user_list: list[str], *, request_id: str | None = None
@@ -220,13 +216,15 @@ class GroupOperations:
         """
         self._actor.require()
         hub = self._actor.hub
-        return await hub.perform(_group_info, hub, text.group_id(group_id))
+        info: GroupInfo = await hub.perform(_group_info, hub, text.group_id(group_id))
+        return info
 
     async def get_joined_group_list(self) -> list[GroupInfo]:
         """Return the groups that the actor is a member of, in the order of joining."""
         self._actor.require()
         hub = self._actor.hub
-        return await hub.perform(_joined, hub, self._actor.user_id)
+        infos: list[GroupInfo] = await hub.perform(_joined, hub, self._actor.user_id)
+        return infos
 
     async def get_group_member_list(
         self, group_id: str, *, role: Role | int | None = None, next_seq: int = 0, count: int = 50
@@ -247,14 +245,13 @@ class GroupOperations:
         """
         self._actor.require()
         group_id = text.group_id(group_id)
-        if isinstance(next_seq, bool) or not isinstance(next_seq, int) or next_seq < 0:
-            raise InvalidParameter("next_seq", f"0, or what the page before gave, not {next_seq!r}")
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 < count <= MEMBERS_PER_PAGE_MAX:
-            raise InvalidParameter("count", f"1 to {MEMBERS_PER_PAGE_MAX}, not {count!r}")
+        _check_range("next_seq", next_seq, 0, 1 << 62)
+        _check_range("count", count, 1, MEMBERS_PER_PAGE_MAX)
         hub = self._actor.hub
-        return await hub.perform(
+        page: tuple[list[MemberInfo], int] = await hub.perform(
             _member_page, hub, self._actor.user_id, group_id, role, next_seq, count
         )
+        return page
 
     def add_group_listener(self, listener: GroupListener) -> None:
         """Add a listener, before the login or after; the same one twice counts once."""
@@ -272,7 +269,7 @@ class GroupOperations:
 
     async def _simple(
         self,
-        name: str,
+        operation: str,
         decide: Callable[..., GroupRecord],
         group_id: str,
         *args: Any,
@@ -292,14 +289,14 @@ class GroupOperations:
 
         if request_id is None:
             return await change()
-        arguments = (name, group_id, *args, *sorted(options.items()))
+        arguments = (operation, group_id, *args, *sorted(options.items()))
         return await actor.hub.requests.once(actor.user_id, request_id, arguments, change)
 
     async def _change(
         self, decide: Callable[..., GroupRecord], *args: Any, **options: Any
     ) -> GroupRecord:
         actor = self._actor
-        return await actor.hub.perform(
+        record: GroupRecord = await actor.hub.perform(
             actor.hub.shard.change_group,
             actor.user_id,
             actor.device_number,
@@ -307,6 +304,7 @@ class GroupOperations:
             args,
             options,
         )
+        return record
 
 
 class ServerGroups:
@@ -372,13 +370,17 @@ class ServerGroups:
     async def members(self, group_id: str) -> list[str]:
         """Return the members of a group, in the order of joining; empty where there is none."""
         self._hub.require()
-        return await self._hub.perform(_members, self._hub, text.group_id(group_id))
+        members: list[str] = await self._hub.perform(_members, self._hub, text.group_id(group_id))
+        return members
 
-    async def _change(
-        self, decide: Callable[..., GroupRecord], *args: Any, **options: Any
-    ) -> None:
+    async def _change(self, decide: Callable[..., GroupRecord], *args: Any, **options: Any) -> None:
         self._hub.require()
         await self._hub.perform(self._hub.shard.change_group, "", 0, decide, args, options)
+
+
+def _check_range(parameter: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidParameter(parameter, f"a number from {least} to {most}, not {value!r}")
 
 
 def _users(users: Any, parameter: str) -> tuple[str, ...]:

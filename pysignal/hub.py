@@ -35,6 +35,7 @@ from pysignal.errors import HubClosed, InvalidParameter, InvitationEnded, Kicked
 from pysignal.group_events import callbacks
 from pysignal.group_records import GroupRecord
 from pysignal.groups import ServerGroups
+from pysignal.invitation import Actor, Outcome, Watch
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener, log_failure
@@ -44,7 +45,6 @@ from pysignal.requests import Requests
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
 from pysignal.shard import MORE, Shard
-from pysignal.signaling import Actor, Outcome, Watch
 
 if TYPE_CHECKING:
     from pysignal.journal import Journal
@@ -403,9 +403,7 @@ class Hub(ServerActs):
         self.publish()
         now_ms = self._clock.now_ms()
         if self._queue or self.shard.tick(now_ms):
-            self._queue.append(
-                _Waiting(now_ms, self.shard.tick, (), self._loop.create_future())
-            )
+            self._queue.append(_Waiting(now_ms, self.shard.tick, (), self._loop.create_future()))
         self._schedule()
 
     def _is_busy(self) -> bool:

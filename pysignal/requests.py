@@ -128,7 +128,8 @@ class Requests:
     def _forget(self, now_ms: int) -> None:
         while self._ages and self._ages[0][0] + self._keep_ms <= now_ms:
             at_ms, user, name = self._ages.popleft()
-            request = self._by_user.get(user, {}).get(name)
+            requests = self._by_user.get(user)
+            request = None if requests is None else requests.get(name)
             if request is not None and request.at_ms == at_ms:
                 self._drop(user, name, request)
 

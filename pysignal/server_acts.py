@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from pysignal import text
 from pysignal.engine.views import InvitationInfo
 from pysignal.groups import GroupOperations
-from pysignal.signaling import Invitation, Signaling
+from pysignal.invitation import Invitation
+from pysignal.signaling import Signaling
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
-    from pysignal.signaling import Watch
+    from pysignal.invitation import Watch
 
 
 class ServerActor:

@@ -32,7 +32,7 @@ from pysignal.signaling import Signaling
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
-    from pysignal.signaling import Watch
+    from pysignal.invitation import Watch
 
 Start = Literal["cold", "hot"]
 

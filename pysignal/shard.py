@@ -72,7 +72,7 @@ class Shard:
         self._changing = changing
         self._changed = changed
 
-    def tick(self, now_ms: int) -> None | More:
+    def tick(self, now_ms: int) -> More | None:
         """End what is due."""
         return MORE if self.machine.advance(now_ms, STEPS_MAX) else None
 
@@ -147,19 +147,19 @@ class Shard:
 
     def accept(
         self, now_ms: int, actor: str, device: int, invite_id: str, data: str
-    ) -> None | More:
+    ) -> More | None:
         """Accept as a pending invitee."""
         return self._operate(self.machine.accept, now_ms, actor, device, invite_id, data)
 
     def reject(
         self, now_ms: int, actor: str, device: int, invite_id: str, data: str
-    ) -> None | More:
+    ) -> More | None:
         """Reject as a pending invitee."""
         return self._operate(self.machine.reject, now_ms, actor, device, invite_id, data)
 
     def cancel(
         self, now_ms: int, actor: str | None, device: int, invite_id: str, data: str
-    ) -> None | More:
+    ) -> More | None:
         """Cancel as the inviter, or as the server where the actor is None."""
         return self._operate(self.machine.cancel, now_ms, actor, device, invite_id, data)
 
@@ -171,7 +171,7 @@ class Shard:
         invite_id: str,
         data: str,
         expected_version: int,
-    ) -> None | More:
+    ) -> More | None:
         """Replace the data of an open invitation."""
 
         def modify(now_ms: int, invite_id: str, actor: str, data: str, *, device: int) -> None:
@@ -189,7 +189,7 @@ class Shard:
         device: int,
         invite_id: str,
         data: str,
-    ) -> None | More:
+    ) -> More | None:
         try:
             return operation(now_ms, invite_id, actor, data, device=device)
         except Refused as refused:
@@ -199,7 +199,7 @@ class Shard:
             return MORE
         return self._operate(operation, now_ms, actor, device, invite_id, data)
 
-    def info(self, now_ms: int, invite_id: str) -> InvitationInfo | None | More:
+    def info(self, now_ms: int, invite_id: str) -> InvitationInfo | More | None:
         """One invitation as it stands; None where the ID names nothing remembered."""
         return MORE if self.tick(now_ms) else self.machine.info(invite_id)
 

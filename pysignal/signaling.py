@@ -1,4 +1,4 @@
-"""The operations on invitations (SPEC §2), and the handle that `invite` returns.
+"""The operations on invitations (SPEC §2).
 
 A `Signaling` acts for a session, or for a user whom the embedding server acts for. It checks the
 parameters, in the order of SPEC §2, and hands a command to the hub. The hot path never suspends:
@@ -7,41 +7,26 @@ a coroutine here comes back in the same turn of the loop, unless something must 
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pysignal import text
-from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     AlreadyTold,
     InvalidParameter,
     InvitationEnded,
-    LimitExceeded,
     NotPermitted,
-    SignalingError,
 )
+from pysignal.invitation import Actor, Invitation
 from pysignal.listeners import SignalingListener
 
 if TYPE_CHECKING:
-    from pysignal.hub import Hub
     from pysignal.session import Session
 
 TIMEOUT_MAX_S: Final = 30 * 86_400
 
 _VERSION_MAX: Final = 0xFFFFFFFF
-
-# What becomes of an invitee, by the kind of event that names them.
-_STATUS_AFTER: Final = {
-    "accepted": "accepted",
-    "rejected": "rejected",
-    "cancelled": "cancelled",
-    "timed_out": "timed_out",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,199 +50,6 @@ class SignalingInfo:
     data: str = ""
     timeout: int = 0
     action_type: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an invitation ended.
-
-    Attributes:
-        invite_id: the invitation.
-        state: `"completed"`, or `"cancelled"` by the inviter, the server or a group change.
-        reason: why, where no party did it, as in `Event.reason`.
-        statuses: where each invitee stands (accepted, rejected, cancelled, timed_out), in the order
-            of invitation.
-        event: the last event; None when the end was asked for long afterwards.
-    """
-
-    invite_id: str
-    state: str
-    reason: str
-    statuses: dict[str, str]
-    event: Event | None = None
-
-    @property
-    def status(self) -> str:
-        """The status of the one invitee, or the one that all share; `""` where they differ."""
-        different = set(self.statuses.values())
-        return different.pop() if len(different) == 1 else ""
-
-    @property
-    def accepted(self) -> list[str]:
-        """Who accepted, in the order of invitation."""
-        return [user for user, status in self.statuses.items() if status == "accepted"]
-
-    @property
-    def data(self) -> str:
-        """The data of the last answer or of the cancel; `""` when it is not known any more."""
-        return "" if self.event is None else self.event.data
-
-
-class Actor(Protocol):
-    """For whom a `Signaling` acts: a session, or a user named by the embedding server."""
-
-    hub: Hub
-    user_id: str
-    device_number: int
-    watches: set[Watch]
-
-    def require(self) -> None:
-        """Refuse a call that may not be made now."""
-
-
-class Invitation(str):
-    """The ID of an invitation, as `invite` returns it: a `str`, with what can be awaited on top.
-
-    Equal to its ID, hashed as it, and serialised as it. What it hears comes from the hub, never
-    behind a listener, so a callback may await it.
-    """
-
-    __slots__ = ("_actor",)
-
-    _actor: Actor
-
-    def __new__(cls, invite_id: str, actor: Actor) -> Invitation:
-        """Make the handle of an invitation.
-
-        Args:
-            invite_id: its ID.
-            actor: who asks for the outcome and cancels.
-        """
-        handle = super().__new__(cls, invite_id)
-        handle._actor = actor
-        return handle
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str.__str__(self),)
-
-    async def outcome(self) -> Outcome:
-        """Wait until the invitation has ended, and return how.
-
-        Raises:
-            InvitationEnded: it has ended so long ago that nobody remembers how.
-            NotLoggedIn, HubClosed: the session or the hub ended first; the invitation did not.
-        """
-        watch = self._actor.hub.watch(self._actor, str.__str__(self))
-        try:
-            return await watch.outcome()
-        finally:
-            watch.close()
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Iterate over the invitation's events, one's own included; ends after the last.
-
-        Begun soon after `invite` has returned, it yields every event from the opening on. The hub
-        keeps the last 1,024 events of all invitations for those who begin later; older ones of this
-        invitation are left out.
-        """
-        return self._actor.hub.watch(self._actor, str.__str__(self))
-
-    async def cancel(self, data: str = "", *, request_id: str | None = None) -> None:
-        """Cancel the invitation; see `Signaling.cancel`."""
-        await Signaling(self._actor).cancel(self, data, request_id=request_id)
-
-
-class Watch:
-    """One follower of an invitation: an outcome that is awaited, or an iteration."""
-
-    def __init__(
-        self,
-        actor: Actor,
-        invite_id: str,
-        statuses: dict[str, str],
-        capacity: int,
-        past: list[Event],
-    ) -> None:
-        self._actor = actor
-        self._invite_id = invite_id
-        self._statuses = statuses
-        self._capacity = capacity
-        self._waiting: deque[Event] = deque(past)
-        self._waiter: asyncio.Future[None] | None = None
-        self._only_outcome = False
-        self._outcome: Outcome | None = None
-        self._error: SignalingError | None = None
-
-    def feed(self, event: Event) -> None:
-        """Hear an event; called by delivery."""
-        status = _STATUS_AFTER.get(event.kind)
-        if status is not None:
-            for user in event.affected:
-                self._statuses[user] = status
-        if not self._only_outcome:
-            if len(self._waiting) >= self._capacity:
-                self.fail(LimitExceeded("too many events wait for this iteration: read it faster"))
-                return
-            self._waiting.append(event)
-        if event.ends:
-            state = "cancelled" if event.kind == "cancelled" else "completed"
-            self.end(Outcome(self._invite_id, state, event.reason, self._statuses, event))
-        else:
-            self._wake()
-
-    def end(self, outcome: Outcome) -> None:
-        """Note how the invitation ended."""
-        self._outcome = outcome
-        self._actor.watches.discard(self)
-        self._wake()
-
-    def fail(self, error: SignalingError) -> None:
-        """Stop following, with an error for whoever waits."""
-        self._error = error
-        self.close()
-        self._wake()
-
-    def close(self) -> None:
-        """Stop following."""
-        self._actor.hub.unwatch(self._actor, self._invite_id, self)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        if self._waiter is not None:
-            raise RuntimeError("this iteration is read by another task: begin one for each")
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    async def outcome(self) -> Outcome:
-        """Wait for the end."""
-        self._only_outcome = True
-        while self._outcome is None:
-            if self._error is not None:
-                raise self._error.again()
-            await self._wait()
-        return self._outcome
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._waiting:
-            if self._error is not None:
-                raise self._error.again()
-            if self._outcome is not None:
-                raise StopAsyncIteration
-            await self._wait()
-        return self._waiting.popleft()
-
-    async def aclose(self) -> None:
-        """Stop following."""
-        self.close()
 
 
 class Signaling:
@@ -433,11 +225,7 @@ class Signaling:
             VersionConflict: it was modified meanwhile.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        if expected_version is not None and (
-            not isinstance(expected_version, int)
-            or isinstance(expected_version, bool)
-            or expected_version < 1
-        ):
+        if expected_version is not None and not _is_version(expected_version):
             self._actor.require()
             text.data(data, bytes_max=self._actor.hub.limits.data_bytes_max)
             raise InvalidParameter("expected_version", f"1 or more, not {expected_version!r}")
@@ -469,9 +257,7 @@ class Signaling:
         else:
             await self._once(request_id, name, command, (invite_id, data, *more))
 
-    async def _once(
-        self, request_id: str, name: str, command: Any, args: tuple[Any, ...]
-    ) -> Any:
+    async def _once(self, request_id: str, name: str, command: Any, args: tuple[Any, ...]) -> Any:
         actor = self._actor
         arguments = (name, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
         return await actor.hub.requests.once(
@@ -520,8 +306,8 @@ class Signaling:
             raise InvalidParameter("info", "invitee_list must be a list of users")
 
         async def add() -> None:
-            found = await actor.hub.perform(actor.hub.shard.info, text.exact(info.invite_id, "info"))
-            self._add(info, found)
+            invite_id = text.exact(info.invite_id, "info")
+            self._add(info, await actor.hub.perform(actor.hub.shard.info, invite_id))
 
         if request_id is None:
             await add()
@@ -576,16 +362,16 @@ def _check_bool(value: object, parameter: str) -> None:
         raise InvalidParameter(parameter, f"True or False, not {value!r}")
 
 
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _timeout_ms(timeout: object) -> int:
     """Milliseconds of a timeout in seconds: the nearest, but not 0 unless it was 0."""
-    if timeout.__class__ is int and 0 <= timeout <= TIMEOUT_MAX_S:  # type: ignore[operator]
-        return timeout * 1000  # type: ignore[operator,no-any-return]
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise InvalidParameter(
-            "timeout", f"seconds as int or float, not {type(timeout).__name__}"
-        )
-    if not math.isfinite(timeout) or not 0 <= timeout <= TIMEOUT_MAX_S:
+        raise InvalidParameter("timeout", f"seconds as int or float, not {type(timeout).__name__}")
+    if not 0 <= timeout <= TIMEOUT_MAX_S:  # NaN is neither
         raise InvalidParameter(
             "timeout", f"0 (never) to {TIMEOUT_MAX_S} seconds (30 days), not {timeout!r}"
         )
-    return max(round(timeout * 1000), 1) if timeout > 0 else 0
+    return max(round(timeout * 1000), 1) if timeout else 0
