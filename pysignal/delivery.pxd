@@ -70,6 +70,7 @@ cdef class Delivery:
     cdef readonly dict watchers
     cdef public uint64_t durable
     cdef readonly uint64_t fed
+    cdef readonly list told
     cdef object queue
     cdef object failed
     cdef Entry current
@@ -77,5 +78,6 @@ cdef class Delivery:
     cdef list recent
     cdef Py_ssize_t recent_at
 
+    cdef int note_told(self, Event event, Receiver receiver) except -1
     cdef int feed(self, Event event) except -1
     cdef int give(self, Entry entry, Receiver receiver) except -1

@@ -60,6 +60,7 @@ class Delivery:
     watchers: dict[str, list[Any]]
     durable: int
     fed: int
+    told: list[tuple[str, str]]
     def __init__(self, failed: Callable[[Callable[..., Any], str], None]) -> None: ...
     def __len__(self) -> int: ...
     def post(

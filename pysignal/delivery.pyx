@@ -191,6 +191,8 @@ cdef class Delivery:
         watchers: lists of handles that follow an invitation, by its ID; each has `feed(event)`.
         durable: entries that rest on this many records, or fewer, may leave.
         fed: commit position of the last event that handles have heard.
+        told: (invite ID, user) of openings without a deadline and group that were handed over; the
+            hub takes them out.
     """
 
     def __init__(self, failed):
@@ -200,6 +202,7 @@ cdef class Delivery:
         self.queue = deque()
         self.failed = failed
         self.recent = [None] * RECENT
+        self.told = []
 
     def __len__(self):
         return len(self.queue) + (self.current is not None)
@@ -305,6 +308,9 @@ cdef class Delivery:
                 receiver for receiver in entry.receivers
                 if receiver is not entry.acting and receiver.online
             ])
+            if isinstance(entry.item, Event):
+                for receiver in <list>receivers[len(receivers) - 1]:
+                    self.note_told(<Event>entry.item, receiver)
         return items, receivers
 
     def drain(self, long long until_ns, now_ns):
@@ -353,12 +359,19 @@ cdef class Delivery:
 
     cdef int give(self, Entry entry, Receiver receiver) except -1:
         if isinstance(entry.item, Event):
+            self.note_told(<Event>entry.item, receiver)
             receiver.hear(<Event>entry.item)
         else:
             try:
                 receiver.call_back(entry.item)
             except Exception:
                 self.failed(receiver.call_back, (<Call>entry.item).about)
+        return 0
+
+    cdef int note_told(self, Event event, Receiver receiver) except -1:
+        """Note who was told of an opening without a deadline: it is not told again (SPEC 3)."""
+        if event.code == FACT_OPENED and event.no_deadline and not event.group_id:
+            self.told.append((event.invite_id, receiver.user_id))
         return 0
 
     cdef int feed(self, Event event) except -1:

@@ -182,7 +182,7 @@ class Hub(ServerActs):
         self.publish()
         if self._writer is not None:
             await self._writer.close()
-        while self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns):
+        while self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns):  # noqa: ASYNC110
             await asyncio.sleep(0)
         self.is_open = False
         self._clock.detach(self._is_busy)
@@ -380,11 +380,18 @@ class Hub(ServerActs):
                 self._feed_sink(self._sink)
             more = self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
             self._run_queue()
+            self._note_told()
         finally:
             blocked = len(self.delivery) >= BACKLOG_MAX and not more
             if more or self.shard.machine.waiting or (self._queue and not blocked):
                 self._schedule()
             self._set_timer()
+
+    def _note_told(self) -> None:
+        """Commit who was told of what, once nothing that is due stands before it."""
+        told = self.delivery.told
+        while told and not self._queue:
+            self._presence.mark_told(*told.pop())
 
     def _set_timer(self) -> None:
         due_ms = None if self._queue else self.shard.machine.next_ms
@@ -432,11 +439,6 @@ class Hub(ServerActs):
             self.delivery.post_event(event, self._audience(event), rests_on)
             if event.group_id or len(event.invitees) > 1:
                 self._note_list(event)
-            if event.no_deadline and event.kind == "opened" and not event.group_id:
-                for invitee in event.invitees:
-                    account = self.delivery.accounts.get(invitee)
-                    if account is not None and account.online:
-                        self._presence.mark_told(event.invite_id, invitee)
 
     def _note_list(self, event: Event) -> None:
         if event.ends:

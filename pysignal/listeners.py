@@ -238,4 +238,5 @@ async def guarded(
 
 def log_failure(method: Callable[..., Any], about: str) -> None:
     """Log that a listener raised, with the invitation or group, never with its data."""
-    log.exception("listener %s raised on %s", getattr(method, "__qualname__", method), about)
+    name = getattr(method, "__qualname__", repr(method))
+    log.error("listener %s raised on %s", name, about, exc_info=True)  # noqa: LOG014

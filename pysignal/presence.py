@@ -135,8 +135,6 @@ class Presence:
         account.online = [*account.online, session]
         for info in replays:
             self._delivery.post(opened_again(info), [session], None, 0)
-            if info.no_deadline and not info.group_id:
-                self.mark_told(info.invite_id, user)
         return replaced
 
     def _catch_up(

@@ -29,8 +29,8 @@ from pysignal.errors import (
 from pysignal.group_records import GroupRecord, leavers
 from pysignal.membership import Groups
 
-# Steps of the machine in one go: about a millisecond.
-STEPS_MAX: Final = 4096
+# Steps of the machine in one go: with the events that they make, about a millisecond.
+STEPS_MAX: Final = 1024
 
 
 class More:

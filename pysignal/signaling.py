@@ -69,7 +69,7 @@ class Signaling:
         invitee: str | list[str],
         data: str | None = "",
         *,
-        timeout: float = 30,
+        timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call
         online_user_only: bool = False,
         request_id: str | None = None,
     ) -> Invitation:
@@ -118,7 +118,7 @@ class Signaling:
         invitee_list: list[str],
         data: str | None = "",
         *,
-        timeout: float = 30,
+        timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call
         online_user_only: bool = False,
         notify: Literal["members", "parties"] = "members",
         request_id: str | None = None,

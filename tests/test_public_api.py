@@ -1,0 +1,74 @@
+"""What `import pysignal` gives is written down: a name that comes or goes is a decision."""
+
+from __future__ import annotations
+
+import inspect
+
+import pysignal
+
+SESSION = {
+    "add_connection_listener",
+    "add_group_listener",
+    "add_signaling_listener",
+    "events",
+    "login",
+    "logout",
+    "remove_connection_listener",
+    "remove_group_listener",
+    "remove_signaling_listener",
+}
+SIGNALING = {
+    "accept",
+    "add_invited_signaling",
+    "add_signaling_listener",
+    "cancel",
+    "invite",
+    "invite_in_group",
+    "modify_invitation",
+    "open_invitations",
+    "reject",
+    "remove_signaling_listener",
+}
+GROUPS = {
+    "add_group_listener", "create_group", "dismiss_group", "get_group_info",
+    "get_group_member_list", "get_joined_group_list", "invite_user_to_group", "join_group",
+    "kick_group_member", "quit_group", "remove_group_listener", "set_group_info",
+    "set_group_member_info", "set_group_member_role", "transfer_group_owner",
+}  # fmt: skip
+
+
+def test_every_public_name_is_there_and_has_a_docstring() -> None:
+    assert sorted(pysignal.__all__) == pysignal.__all__
+    for name in pysignal.__all__:
+        assert inspect.getdoc(getattr(pysignal, name)), name
+
+
+def test_the_operations_are_those_of_the_specification() -> None:
+    from pysignal.groups import GroupOperations
+    from pysignal.signaling import Signaling
+
+    assert {name for name in vars(Signaling) if not name.startswith("_")} == SIGNALING
+    assert {name for name in vars(GroupOperations) if not name.startswith("_")} == GROUPS
+    assert set(dir(pysignal.Session)) >= SESSION
+
+
+def test_every_error_has_a_code_of_its_own_and_a_remedy() -> None:
+    from pysignal.errors import BY_CODE
+
+    errors = [
+        value
+        for value in vars(pysignal).values()
+        if inspect.isclass(value)
+        and issubclass(value, pysignal.SignalingError)
+        and value is not pysignal.SignalingError
+    ]
+    assert {error.code: error for error in errors} == BY_CODE
+    assert all(isinstance(error.remedy, pysignal.Remedy) for error in errors)
+
+
+def test_operations_are_coroutines_but_for_listeners() -> None:
+    from pysignal.signaling import Signaling
+
+    for name in SIGNALING:
+        plain = name.endswith("_listener")
+        assert inspect.iscoroutinefunction(getattr(Signaling, name)) is not plain, name
