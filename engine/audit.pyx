@@ -4,7 +4,7 @@ Slow and obvious on purpose. Each rule is counted twice: once by walking the slo
 the lists; links are followed in both directions. Returns the first rule that is broken, or NULL.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pysignal.engine.core cimport (
@@ -14,6 +14,7 @@ from pysignal.engine.core cimport (
     FREE_SLOT,
     LISTED,
     OPEN,
+    core_status,
     core_t,
     ended_position,
     invitation_at,
@@ -21,8 +22,10 @@ from pysignal.engine.core cimport (
     links_at,
     list_at,
     list_t,
+    slot_of,
 )
 from pysignal.engine.roster cimport (
+    PAGE_ENTRIES,
     PAGE_SHIFT,
     PENDING,
     entry_at,
@@ -35,7 +38,6 @@ from pysignal.engine.slab cimport NONE
 from pysignal.engine.users cimport FREE, user_at, users_open, users_pending, users_t
 from pysignal.engine.wheel cimport (
     HEAD,
-    RINGS,
     RING_MASK,
     WHEEL_HEADS,
     pysignal_clz32,
@@ -131,18 +133,18 @@ cdef const char *audit_slots(const core_t *c, tally_t *tally) noexcept nogil:
 cdef const char *audit_list(
     const core_t *c, uint32_t slot, const invitation_t *one, tally_t *tally,
 ) noexcept nogil:
-    cdef const list_t *l = list_at(c, one.invitee)
+    cdef const list_t *asked = list_at(c, one.invitee)
     cdef const entry_t *entry
     cdef uint32_t ref = NONE, index = NONE, pending = 0
-    if l.slot != slot:
+    if asked.slot != slot:
         return b"a list does not name its invitation"
     tally.lists += 1
-    tally.pages += (l.roster.count + 7) >> PAGE_SHIFT
-    if l.group != NONE:
-        tally.groups[l.group] += 1
+    tally.pages += (asked.roster.count + PAGE_ENTRIES - 1) >> PAGE_SHIFT
+    if asked.group != NONE:
+        tally.groups[asked.group] += 1
         tally.in_groups += one.state == OPEN
     while True:
-        ref = roster_next(&c.pages, &l.roster, ref, index)
+        ref = roster_next(&c.pages, &asked.roster, ref, index)
         if ref == NONE:
             break
         index += 1
@@ -151,9 +153,9 @@ cdef const char *audit_list(
         pending += entry.status <= PENDING
         if page_at(&c.pages, ref >> PAGE_SHIFT).list != one.invitee:
             return b"a page does not name its list"
-        if roster_find(&c.pages, &l.roster, entry.user) != ref:
+        if roster_find(&c.pages, &asked.roster, entry.user) != ref:
             return b"an invitee is not found in its roster"
-    if pending != l.roster.pending:
+    if pending != asked.roster.pending:
         return b"a roster miscounts who is pending"
     if (pending != 0) != (one.state == OPEN):
         return b"a list is open without anybody pending, or the other way round"
@@ -187,9 +189,10 @@ cdef const char *audit_counts(const core_t *c, const tally_t *tally) noexcept no
 
 
 cdef const char *audit_wheel(const wheel_t *w) noexcept nogil:
-    cdef uint32_t head, index, previous, ring, differs, armed = 0
+    cdef uint32_t head, index, previous, ring, differs, start, armed = 0
+    cdef uint64_t due
     cdef const timer_t *t
-    for head in range(WHEEL_HEADS):
+    for head in range(<uint32_t>WHEEL_HEADS):
         index = w.heads[head]
         if (index != NONE) != (w.bits[head >> 6] >> (head & 63) & 1):
             return b"a bitmap of the wheel disagrees with its slot"
@@ -204,11 +207,17 @@ cdef const char *audit_wheel(const wheel_t *w) noexcept nogil:
             if not t.kind:
                 return b"a disarmed timer is in the wheel"
             ring = head >> 8
-            if (t.deadline >> (ring * 8)) & RING_MASK != head & RING_MASK:
+            if ((t.deadline >> (ring * 8)) ^ head) & <uint32_t>RING_MASK:
                 return b"a timer is in the wrong slot"
             differs = t.deadline ^ <uint32_t>w.now
             if (31 - pysignal_clz32(differs | 1)) >> 3 > ring:
                 return b"a timer is on too low a ring"
+            start = t.deadline >> (ring * 8) << (ring * 8)
+            due = w.now
+            if (<uint32_t>w.now ^ start) >> (ring * 8):
+                due += <uint32_t>(start - <uint32_t>w.now)
+            if due < w.next:
+                return b"the wheel would sleep past a timer"
             previous = index
             index = t.next
     if armed != w.armed:
@@ -219,7 +228,6 @@ cdef const char *audit_wheel(const wheel_t *w) noexcept nogil:
 cdef const char *audit_pending(const core_t *c, const tally_t *tally) noexcept nogil:
     """Each user's pending list: owners, both directions, oldest first, nobody missing."""
     cdef uint32_t number, ref, previous, slot, owner
-    cdef uint8_t status
     cdef uint64_t found = 0, position
     for number in range(c.users.table.top):
         if user_at(&c.users, number).count == FREE:
@@ -231,17 +239,12 @@ cdef const char *audit_pending(const core_t *c, const tally_t *tally) noexcept n
             found += 1
             if found > tally.pending:
                 return b"pending lists hold more than is pending, or a ring"
+            slot = slot_of(c, ref)
             if ref & ENTRY:
-                slot = list_at(
-                    c, page_at(&c.pages, (ref & ~<uint32_t>ENTRY) >> PAGE_SHIFT).list,
-                ).slot
                 owner = entry_at(&c.pages, ref & ~<uint32_t>ENTRY).user
-                status = entry_at(&c.pages, ref & ~<uint32_t>ENTRY).status
             else:
-                slot = ref
                 owner = invitation_at(c, ref).invitee
-                status = invitation_at(c, ref).status
-            if owner != number or status > PENDING:
+            if owner != number or core_status(c, slot, ref) > PENDING:
                 return b"a pending list holds what is not this user's, or not pending"
             if links_at(c, ref).prev != previous:
                 return b"a pending list does not lead back"
@@ -342,7 +345,7 @@ cdef const char *audit_users(const users_t *u, const uint32_t *mentions) noexcep
 
 
 cdef const char *audit_tombstones(const core_t *c) noexcept nogil:
-    cdef uint32_t slot = c.ended_first, found = 0, last = NONE
+    cdef uint32_t slot = c.ended_first, found = 0, kept = 0, last = NONE
     cdef uint64_t position = 0
     while slot != NONE:
         found += 1
@@ -353,10 +356,15 @@ cdef const char *audit_tombstones(const core_t *c) noexcept nogil:
         if ended_position(invitation_at(c, slot)) <= position:
             return b"the tombstones are not in the order of ending"
         position = ended_position(invitation_at(c, slot))
+        kept += slot == c.kept_first or kept != 0
+        if (kept != 0) != (position > c.forgotten):
+            return b"what was pushed out is not what came before those that are kept"
         last = slot
         slot = invitation_at(c, slot).pending.next
     if last != c.ended_last:
         return b"the tombstones do not end where the core says"
+    if kept != c.kept_count or kept > c.ended_max:
+        return b"the tombstones that are kept are miscounted, or too many"
     if found == c.ended_count:
         return NULL
     return b"an ended invitation is no tombstone"

@@ -4,7 +4,8 @@ An invitation with one invitee and no group is one line of 64 bytes; its timer l
 under the same slot. What only lists and groups need is in a second table (`list_t`, with a roster).
 An ended invitation stays in its slot as its own tombstone, first in first out, until `keep_ms` has
 passed or `ended_max` later ends push it out; the fields that an open one needs are then reused
-(see `ended_*` below).
+(see `set_ended` below). Whether it is remembered follows from the time and from the number of later
+ends alone; when its slot is given back is the memory's business, and shows nowhere.
 
 Every operation takes the time, and the actor as a user number. It returns a `Result`; whatever is
 not DONE has changed nothing. Operations never end what is due: they return DUE, and the caller
@@ -12,17 +13,33 @@ calls `core_advance` first. So all that was due has ended before any later opera
 
 Nothing here holds a Python object, so all of it runs without the GIL; one core belongs to one
 thread at a time. Structs may change between versions: an extension built against another ENGINE_ABI
-fails at import when it calls `require_abi`.
+fails at import when it calls `require_abi(ENGINE_ABI)`.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from pysignal.engine.facts cimport fact_t, facts_t
-from pysignal.engine.ids cimport id_key_t, invite_id_t
-from pysignal.engine.roster cimport entry_at, entry_t, links_t, pages_t, roster_t
-from pysignal.engine.slab cimport slab_at, slab_t
+from pysignal.engine.facts cimport facts_t
+from pysignal.engine.ids cimport (
+    SLOT_BITS,
+    id_key_t,
+    id_make,
+    id_place,
+    id_shard,
+    invite_id_t,
+)
+from pysignal.engine.roster cimport (
+    PAGE_SHIFT,
+    PENDING,
+    entry_at,
+    links_t,
+    page_at,
+    pages_t,
+    roster_find,
+    roster_t,
+)
+from pysignal.engine.slab cimport NONE, slab_at, slab_t
 from pysignal.engine.users cimport users_t
-from pysignal.engine.wheel cimport wheel_t
+from pysignal.engine.wheel cimport timer_at, wheel_t
 
 cdef enum: ENGINE_ABI = 1
 
@@ -37,7 +54,9 @@ cdef enum:  # Result
     CONFLICT = 7            # another data_version than expected
     TABLE_FULL = 8          # a configured limit is reached
     NO_MEMORY = 9
-    BAD_NUMBER = 10         # a user or group number that was never given out
+    BAD_NUMBER = 10         # a number that was never given out, or out of its range
+    RESTORING = 11          # a restore has not been finished
+    RESULTS = 12
 
 cdef enum:  # State
     FREE_SLOT = 0
@@ -61,18 +80,24 @@ cdef enum:
     TIMER_DEADLINE = 1
     TIMER_LIFETIME = 2
 
+# The longest timeout; a lifetime of those without one is no longer.
+cdef enum: TIMEOUT_DAYS_MAX = 30
+
+cdef enum: DAY_MS = 86_400_000
+
 # Top bit of a reference in a user's pending list: an entry of a roster, not a slot.
 cdef enum: ENTRY = 0x80000000
 
 ctypedef struct invitation_t:
     uint64_t secret         # random bits of the ID
-    uint64_t data           # handle of the data; ended: see ended_by
+    uint64_t data           # handle of the data; ended: see ended_by and ended_ms
     uint64_t position       # commit position of the opening
     uint32_t generation     # of the slot; counts its invitations
     uint32_t inviter        # user number
     uint32_t invitee        # user number; LISTED: index of the list
     uint32_t opened_ms      # low 32 bits of the time of opening
-    links_t pending         # in the invitee's pending list; free: in the free list
+    links_t pending         # in the invitee's pending list; free: in the free list; ended: `next`
+    #                         is the slot of the one that ended next, or NONE
     links_t open            # in the inviter's open list (slots); ended: position of the end
     uint32_t data_version
     uint8_t state           # State
@@ -104,10 +129,12 @@ ctypedef struct core_t:
     uint32_t shard
     uint32_t capacity       # open invitations at most
     uint32_t open_count
-    uint32_t ended_count    # ended ones still remembered
-    uint32_t ended_max
+    uint32_t ended_count    # ended ones that still have their slot
+    uint32_t ended_max      # ended ones remembered at most
     uint32_t ended_first    # slot, or NONE; oldest
     uint32_t ended_last     # slot, or NONE
+    uint32_t kept_first     # slot, or NONE; oldest that `ended_max` later ones did not push out
+    uint32_t kept_count     # from there to the last
     uint32_t free_first     # slot, or NONE
     uint32_t free_count
     uint32_t list_free      # index, or NONE
@@ -115,8 +142,7 @@ ctypedef struct core_t:
     uint64_t keep_ms        # how long an ended one is remembered
     uint64_t lifetime_ms    # of a timeout of 0
     uint64_t position       # of the last commit
-    uint64_t swept_ms       # when all tombstones were last seen to be young enough
-    uint64_t forgotten      # those that ended up to this position are not remembered
+    uint64_t forgotten      # those that ended up to this position were pushed out
     uint64_t taken          # facts up to this position were given back
     bint restoring          # lists, timers and queues are linked at the end
     counts_t counts
@@ -125,7 +151,7 @@ ctypedef struct limits_t:
     uint32_t capacity
     uint32_t users
     uint32_t groups
-    uint32_t invitees       # entries of rosters in all
+    uint32_t invitees       # of lists, in all; each list rounds up to eight
     uint32_t ended_max
     uint64_t keep_ms
     uint64_t lifetime_ms
@@ -158,14 +184,21 @@ cdef inline links_t *links_at(const core_t *c, uint32_t ref) noexcept nogil:
     return &invitation_at(c, ref).pending
 
 
-# What the fields of an ended invitation hold.
+cdef inline uint32_t slot_of(const core_t *c, uint32_t ref) noexcept nogil:
+    """The slot of the invitation that a reference in a user's pending list belongs to."""
+    if ref & ENTRY:
+        return list_at(c, page_at(&c.pages, (ref & ~<uint32_t>ENTRY) >> PAGE_SHIFT).list).slot
+    return ref
+
+
+# -- what the fields of an invitation say ----------------------------------------------------------
+
 cdef inline uint64_t ended_position(const invitation_t *one) noexcept nogil:
     return <uint64_t>one.open.prev << 32 | one.open.next
 
 
-cdef inline uint32_t ended_ms(const invitation_t *one) noexcept nogil:
-    """Low 32 bits of the time of the end."""
-    return one.pending.prev
+cdef inline uint64_t ended_ms(const invitation_t *one) noexcept nogil:
+    return (one.data >> 32 << 32) | one.pending.prev
 
 
 cdef inline uint32_t ended_by(const invitation_t *one) noexcept nogil:
@@ -173,10 +206,97 @@ cdef inline uint32_t ended_by(const invitation_t *one) noexcept nogil:
     return <uint32_t>one.data
 
 
-cdef inline bint is_remembered(const core_t *c, const invitation_t *one) noexcept nogil:
-    cdef uint32_t age_ms = <uint32_t>c.wheel.now - ended_ms(one)
-    return age_ms < c.keep_ms and ended_position(one) > c.forgotten
+cdef inline void set_ended(
+    invitation_t *one, uint64_t position, uint64_t at_ms, uint32_t device,
+) noexcept nogil:
+    one.open.next = <uint32_t>position
+    one.open.prev = <uint32_t>(position >> 32)
+    one.pending.prev = <uint32_t>at_ms
+    one.data = (at_ms >> 32 << 32) | device
 
+
+cdef inline uint64_t opened_ms(const invitation_t *one, uint64_t since_ms) noexcept nogil:
+    """When an invitation was opened: at most 2**32 ms before `since_ms`, when it was open."""
+    return since_ms - <uint32_t>(<uint32_t>since_ms - one.opened_ms)
+
+
+cdef inline uint64_t deadline_of(
+    const core_t *c, uint32_t slot, uint64_t since_ms,
+) noexcept nogil:
+    """The deadline of an invitation: at most 2**32 ms after `since_ms`, when it was open.
+
+    It can be asked for until the slot is given to another invitation.
+    """
+    return since_ms + <uint32_t>(timer_at(&c.wheel, slot).deadline - <uint32_t>since_ms)
+
+
+cdef inline bint is_remembered(const core_t *c, const invitation_t *one) noexcept nogil:
+    """Whether an ended invitation is neither too old nor pushed out by later ones."""
+    return c.wheel.now - ended_ms(one) < c.keep_ms and ended_position(one) > c.forgotten
+
+
+cdef inline uint32_t core_seq(const core_t *c, uint32_t slot) noexcept nogil:
+    """How many events an invitation has had."""
+    cdef const invitation_t *one = invitation_at(c, slot)
+    if one.flags & LISTED:
+        return one.data_version + list_at(c, one.invitee).answers
+    return one.data_version + (one.state != OPEN)
+
+
+# -- finding ---------------------------------------------------------------------------------------
+
+cdef inline invite_id_t core_id(const core_t *c, uint32_t slot) noexcept nogil:
+    cdef const invitation_t *one = invitation_at(c, slot)
+    return id_make(&c.key, c.shard, slot, one.generation, one.secret)
+
+
+cdef inline uint32_t core_find(const core_t *c, invite_id_t name) noexcept nogil:
+    """The slot of an open or remembered invitation, or NONE."""
+    cdef uint64_t place = id_place(&c.key, name)
+    cdef uint32_t slot = <uint32_t>place
+    cdef const invitation_t *one
+    if id_shard(name) != c.shard or slot >= c.invitations.top:
+        return NONE
+    one = invitation_at(c, slot)
+    if one.secret != name.low or one.state == FREE_SLOT:
+        return NONE
+    if one.generation != <uint32_t>(place >> SLOT_BITS):
+        return NONE
+    if one.state != OPEN and not is_remembered(c, one):
+        return NONE
+    return slot
+
+
+cdef inline uint32_t core_entry(const core_t *c, uint32_t slot, uint32_t user) noexcept nogil:
+    """Where an invitee stands: the reference of its entry, the slot itself, or NONE."""
+    cdef const invitation_t *one = invitation_at(c, slot)
+    cdef uint32_t ref
+    if not one.flags & LISTED:
+        return slot if one.invitee == user else NONE
+    ref = roster_find(&c.pages, &list_at(c, one.invitee).roster, user)
+    return NONE if ref == NONE else ref | ENTRY
+
+
+cdef inline uint8_t core_status(const core_t *c, uint32_t slot, uint32_t ref) noexcept nogil:
+    """The status behind what `core_entry` gave."""
+    if ref & ENTRY:
+        return entry_at(&c.pages, ref & ~<uint32_t>ENTRY).status
+    return invitation_at(c, slot).status
+
+
+cdef inline uint8_t *core_marks(const core_t *c, uint32_t slot, uint32_t ref) noexcept nogil:
+    """The byte that holds the marks behind what `core_entry` gave."""
+    if ref & ENTRY:
+        return &entry_at(&c.pages, ref & ~<uint32_t>ENTRY).marks
+    return &invitation_at(c, slot).flags
+
+
+cdef inline uint32_t core_pending(const core_t *c, const invitation_t *one) noexcept nogil:
+    """How many invitees of an invitation are pending."""
+    return list_at(c, one.invitee).roster.pending if one.flags & LISTED else one.status <= PENDING
+
+
+# -- operations ------------------------------------------------------------------------------------
 
 cdef int core_init(
     core_t *c, const limits_t *limits, id_key_t key, uint32_t shard, uint64_t now_ms,
@@ -206,30 +326,4 @@ cdef int core_dismiss(
     core_t *c, uint64_t now_ms, uint32_t group, int64_t *budget,
 ) noexcept nogil
 cdef int core_advance(core_t *c, uint64_t now_ms, int64_t *budget) noexcept nogil
-
-cdef uint32_t core_find(const core_t *c, invite_id_t name) noexcept nogil
-cdef uint32_t core_entry(const core_t *c, uint32_t slot, uint32_t user) noexcept nogil
-cdef invite_id_t core_id(const core_t *c, uint32_t slot) noexcept nogil
-cdef uint32_t core_seq(const core_t *c, uint32_t slot) noexcept nogil
 cdef void core_take(core_t *c, uint32_t count) noexcept nogil
-cdef void core_forget(core_t *c, int64_t budget) noexcept nogil
-
-# The steps that operations are made of; `replay` is made of the same ones.
-cdef uint32_t slot_take(core_t *c) noexcept nogil
-cdef bint slot_add(core_t *c) noexcept nogil
-cdef void slot_claim(core_t *c, uint32_t slot) noexcept nogil
-cdef void slot_give(core_t *c, uint32_t slot) noexcept nogil
-cdef uint32_t list_take(core_t *c) noexcept nogil
-cdef void list_give(core_t *c, uint32_t index) noexcept nogil
-cdef void pending_link(core_t *c, uint32_t ref, uint32_t user) noexcept nogil
-cdef void open_link(core_t *c, uint32_t slot) noexcept nogil
-cdef void group_link(core_t *c, uint32_t index) noexcept nogil
-cdef void tombstone_link(core_t *c, uint32_t slot) noexcept nogil
-cdef void end_one(
-    core_t *c, uint32_t slot, uint32_t ref, uint8_t status, uint32_t device,
-) noexcept nogil
-cdef uint32_t end_pending(core_t *c, uint32_t slot, uint8_t status) noexcept nogil
-cdef void end_invitation(
-    core_t *c, uint32_t slot, uint8_t state, uint8_t reason, uint32_t device,
-) noexcept nogil
-cdef void tombstone_release(core_t *c, uint32_t slot) noexcept nogil

@@ -39,6 +39,9 @@ cdef enum:  # FactFlag
     ENDS = 1                # the invitation ended with this fact
     RELEASES = 2            # `held` is given back: its owner may free it after this fact
 
+# Facts for which room is kept when none waits.
+cdef enum: FACTS_KEPT = 16384
+
 ctypedef struct fact_t:
     uint64_t position       # commit position, counted from 1
     uint64_t time_ms        # engine time of the commit
@@ -114,11 +117,13 @@ cdef inline fact_t *facts_push(facts_t *f) noexcept nogil:
 
 
 cdef inline void facts_give_back(facts_t *f, uint32_t count) noexcept nogil:
-    """Forget the oldest facts."""
+    """Forget the oldest facts; what a burst needed is freed when all are forgotten."""
     f.head += count
     if f.head == f.tail:
         f.head = 0
         f.tail = 0
+        if f.room > FACTS_KEPT:
+            facts_free(f)
 
 
 @cython.final
@@ -127,6 +132,7 @@ cdef class Roll:
 
     cdef readonly tuple invitees
     cdef list ended
+    cdef uint64_t opened                # commit position of the opening: which invitation it is of
 
 
 @cython.final

@@ -2,6 +2,8 @@
 
 from typing import final
 
+__pyx_capi__: dict[str, object]
+
 KINDS: tuple[str, ...]
 REASON_NAMES: tuple[str, ...]
 
@@ -29,7 +31,7 @@ class Event:
     invitation_data: str
     actor: str
     device: str
-    def __init__(self) -> None: ...
+    def __init__(self, *args: object, **kwargs: object) -> None: ...  # refuses: take() makes them
     @property
     def expires_at(self) -> int | None: ...
     @property

@@ -1,13 +1,11 @@
 """The machine: a core with names, texts and randomness of its own; what Python code uses."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from pysignal.engine.core cimport core_t, invitation_t
+from pysignal.engine.core cimport core_t
 from pysignal.engine.entropy cimport Entropy
-from pysignal.engine.facts cimport Event, Roll, fact_t
 from pysignal.engine.users cimport Names
-from pysignal.engine.views cimport InvitationInfo
 
 
 @cython.final
@@ -17,6 +15,7 @@ cdef class Machine:
     cdef core_t core
     cdef Names users
     cdef Names groups
+    cdef dict logins            # user -> how many `hold`
     cdef list rolls             # Roll by list index, or None
     cdef Entropy entropy
     cdef bytes key
@@ -26,17 +25,12 @@ cdef class Machine:
     cdef uint32_t *numbers      # scratch for one list of invitees
     cdef uint32_t numbers_room
 
-    cdef int intern_all(self, invitees) except -1
-    cdef int drop_rolls(self) except -1
-    cdef Roll roll_of(self, uint32_t index, uint64_t position)
-    cdef tuple ended_at(self, const invitation_t *one, uint64_t position)
+    cdef int forget_idle(self, Py_ssize_t count) except -1
+    cdef uint32_t number_of(self, str user, str what) except? 0xFFFFFFFF
+    cdef uint32_t intern_all(self, list users) except? 0xFFFFFFFF
     cdef int settle_result(self, int result, str invite_id, uint32_t user) except -1
-    cdef Event event_of(self, const fact_t *fact)
-    cdef InvitationInfo info_of(self, uint32_t slot)
+    cdef void release_data(self, uint32_t count) noexcept
     cdef int answer(
         self, uint64_t now_ms, str invite_id, str invitee, uint8_t status, str data,
         uint32_t device,
     ) except -1
-
-
-cpdef int require_abi(int abi) except -1

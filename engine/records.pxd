@@ -14,23 +14,44 @@ little-endian. A name has one byte of length before it, data has four.
              inviter name, data; one invitee name; or
              group name, answers u32, accept_limit u32, count u32,
              count x (name, status u8, marks u8, device u16, ended position u64)
+    slice    version u8, position u64, now_ms u64, first slot u64, end slot u64, slots in all u64,
+             invitations u64, six counts of invitees u64, images
 
-An absent name is empty: no user has an empty name.
+An absent name is empty: no user has an empty name. Texts are UTF-8; a lone surrogate passes as
+three bytes, so that whatever the machine took can be recorded.
+
+Decoding is all or nothing: a `Record` or an `Image` has been read to its end and has a sound form.
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from pysignal.engine.core cimport core_t
+from pysignal.engine.core cimport core_t, invitation_t, opening_t
 from pysignal.engine.facts cimport fact_t
 from pysignal.engine.users cimport Names
 
-cdef enum: FORMAT_VERSION = 1
+cdef enum:
+    FORMAT_VERSION = 1
+    NAME_BYTES_MAX = 255
+
+cdef int refuse_name(str name, str what) except -1
+
+
+cdef inline int check_name(str name, str what) except -1:
+    """Refuse a name that no record could hold: an empty one, or one of too many bytes."""
+    # A character has at most four bytes.
+    if 0 < len(name) <= NAME_BYTES_MAX // 4:
+        return 0
+    return refuse_name(name, what)
+
 
 cdef bytes encode_record(const core_t *c, const fact_t *fact, Names users, Names groups)
 cdef int encode_image(
     bytearray out, const core_t *c, uint32_t slot, Names users, Names groups,
 ) except -1
+cdef str hash_state(const core_t *c, Names users, Names groups)
+cdef Record decode_record(bytes source)
+cdef Image decode_image(Reader reader, uint32_t slot)
 
 
 @cython.final
@@ -43,8 +64,40 @@ cdef class Reader:
 
     cdef const uint8_t *skip(self, Py_ssize_t count) except NULL
     cdef uint8_t u8(self) except? 255
-    cdef uint32_t u16(self) except? 0xFFFFFFFF
+    cdef uint16_t u16(self) except? 65535
     cdef uint32_t u32(self) except? 0xFFFFFFFF
     cdef uint64_t u64(self) except? 0xFFFFFFFFFFFFFFFF
+    cdef str text(self, Py_ssize_t size)
     cdef str name(self)
+    cdef str user(self)
     cdef str data(self)
+
+
+@cython.final
+cdef class Record:
+    """One record, read: a fact whose numbers, handles and slot are still to be filled in."""
+
+    cdef fact_t fact
+    cdef opening_t opening      # of an opening: flags and count
+    cdef uint64_t deadline_ms   # likewise
+    cdef str actor              # "" for none
+    cdef str subject            # likewise
+    cdef str group              # likewise
+    cdef str data
+    cdef list invitees
+
+
+@cython.final
+cdef class Image:
+    """One slot of a snapshot, read: an invitation whose numbers are still to be filled in."""
+
+    cdef uint32_t slot
+    cdef invitation_t one
+    cdef uint64_t deadline_ms
+    cdef str inviter
+    cdef str invitee            # LISTED: ""
+    cdef str group              # "" for none
+    cdef str data
+    cdef uint32_t answers
+    cdef uint32_t accept_limit
+    cdef list entries           # (user, status, marks, device, ended position) of each invitee

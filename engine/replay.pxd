@@ -1,7 +1,9 @@
-"""Applying records: the same changes without judging, live, or on top of a snapshot.
+"""Applying records: decisions made elsewhere, carried out live or on top of a snapshot.
 
-A record is a decision. `replay_apply` carries it out on another core, which then has the same
-invitations in the same slots under the same IDs. Two ways:
+A record is a decision: it is never weighed again, only compared with what the copy holds, so that a
+record of another history, or a damaged one, is found before it changes anything. `replay_apply`
+carries it out on another core, which then has the same invitations in the same slots under the same
+IDs. Two ways:
 
 * in order, from the start or on a live copy: position after position, and what the copy has already
   is skipped;
@@ -29,5 +31,5 @@ cdef int replay_apply(
     uint64_t covered, uint64_t *released,
 ) noexcept nogil
 cdef uint32_t replay_slot(const core_t *c, const fact_t *fact) noexcept nogil
-cdef bint replay_claim(core_t *c, uint32_t slot) noexcept nogil
+cdef bint replay_ready(core_t *c, uint32_t slot) noexcept nogil
 cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil

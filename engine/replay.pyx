@@ -9,32 +9,20 @@ from pysignal.engine.core cimport (
     ENTRY,
     FREE_SLOT,
     LISTED,
-    NO_DEADLINE,
     OPEN,
-    TIMER_DEADLINE,
-    TIMER_LIFETIME,
     core_entry,
-    core_forget,
+    core_find,
+    core_marks,
+    core_pending,
+    core_seq,
+    core_status,
     core_t,
-    end_invitation,
-    end_one,
-    end_pending,
     ended_position,
-    group_link,
     invitation_at,
     invitation_t,
     list_at,
-    list_give,
     list_t,
-    list_take,
-    open_link,
     opening_t,
-    pending_link,
-    slot_add,
-    slot_claim,
-    slot_give,
-    tombstone_link,
-    tombstone_release,
 )
 from pysignal.engine.facts cimport (
     ENDS,
@@ -47,7 +35,7 @@ from pysignal.engine.facts cimport (
     FACT_TIMED_OUT,
     fact_t,
 )
-from pysignal.engine.ids cimport SLOT_BITS, id_place
+from pysignal.engine.ids cimport GENERATION_MASK, SLOT_BITS, id_place, id_shard
 from pysignal.engine.roster cimport (
     ACCEPTED,
     CANCELLED,
@@ -55,159 +43,30 @@ from pysignal.engine.roster cimport (
     REJECTED,
     TIMED_OUT,
     entry_at,
-    roster_add,
     roster_init,
     roster_next,
 )
 from pysignal.engine.slab cimport NONE
-from pysignal.engine.users cimport users_acquire
-from pysignal.engine.wheel cimport wheel_arm, wheel_follow
-
-
-cdef uint32_t replay_slot(const core_t *c, const fact_t *fact) noexcept nogil:
-    """The slot that a record's ID leads to."""
-    return <uint32_t>id_place(&c.key, fact.id)
-
-
-cdef bint replay_claim(core_t *c, uint32_t slot) noexcept nogil:
-    """Make a slot ready for an invitation: not free, not a tombstone. False when full."""
-    while c.invitations.top <= slot:
-        if not slot_add(c):
-            return False
-    if invitation_at(c, slot).state == FREE_SLOT:
-        slot_claim(c, slot)
-        return True
-    # The slot was given away before this record was made: so its tombstone was forgotten, and all
-    # that are older with it.
-    if c.restoring:
-        tombstone_release(c, slot)
-    else:
-        while invitation_at(c, slot).state not in (FREE_SLOT, OPEN) and c.ended_first != NONE:
-            c.forgotten = ended_position(invitation_at(c, c.ended_first))
-            core_forget(c, 1)
-    if invitation_at(c, slot).state != FREE_SLOT:
-        return False
-    slot_claim(c, slot)
-    return True
-
-
-cdef int apply_opening(
-    core_t *c, const fact_t *fact, const opening_t *o, uint64_t deadline_ms,
-) noexcept nogil:
-    cdef uint32_t slot = replay_slot(c, fact), i, index = NONE, ref
-    cdef uint8_t flags = o.flags
-    cdef invitation_t *one
-    cdef list_t *l
-    if flags & LISTED:
-        index = list_take(c)
-        if index == NONE:
-            return APPLY_FULL
-        if not roster_init(&c.pages, &list_at(c, index).roster, index, o.count):
-            list_give(c, index)
-            return APPLY_FULL
-    if not replay_claim(c, slot):
-        return APPLY_FULL
-    one = invitation_at(c, slot)
-    one.secret = fact.id.low
-    one.data = o.data
-    one.position = fact.position
-    one.generation = <uint32_t>(id_place(&c.key, fact.id) >> SLOT_BITS)
-    one.inviter = o.inviter
-    one.opened_ms = <uint32_t>fact.time_ms
-    one.data_version = 1
-    one.state = OPEN
-    one.status = PENDING
-    one.flags = flags
-    one.reason = 0
-    users_acquire(&c.users, o.inviter)
-    if index == NONE:
-        one.invitee = o.invitees[0]
-        users_acquire(&c.users, one.invitee)
-        if not c.restoring:
-            pending_link(c, slot, one.invitee)
-    else:
-        one.invitee = index
-        l = list_at(c, index)
-        l.slot = slot
-        l.group = o.group
-        for i in range(o.count):
-            users_acquire(&c.users, o.invitees[i])
-            ref = roster_add(&c.pages, &l.roster, o.invitees[i])
-            if not c.restoring:
-                pending_link(c, ref | ENTRY, o.invitees[i])
-        if o.group != NONE:
-            users_acquire(&c.groups, o.group)
-            if not c.restoring:
-                group_link(c, index)
-    if not c.restoring:
-        open_link(c, slot)
-        wheel_arm(
-            &c.wheel, slot, deadline_ms, TIMER_LIFETIME if flags & NO_DEADLINE else TIMER_DEADLINE,
-        )
-    c.open_count += 1
-    if fact.flags & ENDS:
-        end_invitation(c, slot, COMPLETED, 0, fact.device)
-    return APPLIED
-
-
-cdef int apply_change(core_t *c, const fact_t *fact, uint64_t data) noexcept nogil:
-    """Everything but an opening."""
-    cdef uint32_t slot = replay_slot(c, fact), ref
-    cdef invitation_t *one
-    cdef list_t *l
-    if slot >= c.invitations.top or invitation_at(c, slot).state != OPEN:
-        return MISFIT
-    one = invitation_at(c, slot)
-    if fact.kind == FACT_MODIFIED:
-        one.data = data
-        one.data_version = fact.data_version
-        return APPLIED
-    if fact.subject != NONE:
-        ref = core_entry(c, slot, fact.subject)
-        if ref == NONE:
-            return MISFIT
-    if fact.kind == FACT_MARKED:
-        if ref & ENTRY:
-            entry_at(&c.pages, ref & ~<uint32_t>ENTRY).marks |= fact.marks
-        else:
-            one.flags |= fact.marks
-        return APPLIED
-    if one.flags & LISTED:
-        list_at(c, one.invitee).answers += 1
-    if fact.kind == FACT_ACCEPTED or fact.kind == FACT_REJECTED:
-        end_one(
-            c, slot, ref, ACCEPTED if fact.kind == FACT_ACCEPTED else REJECTED, fact.device,
-        )
-        if fact.flags & ENDS:
-            end_invitation(c, slot, COMPLETED, fact.reason, fact.device)
-    elif fact.kind == FACT_CANCELLED:
-        end_pending(c, slot, CANCELLED)
-        end_invitation(c, slot, CALLED_OFF, fact.reason, fact.device)
-    else:
-        end_pending(c, slot, TIMED_OUT)
-        end_invitation(c, slot, COMPLETED, fact.reason, fact.device)
-    return APPLIED
-
-
-cdef void count(core_t *c, const fact_t *fact) noexcept nogil:
-    """Keep the counters of the core's history."""
-    cdef uint8_t status
-    if fact.kind == FACT_OPENED:
-        c.counts.invitations += 1
-        c.counts.invitees[PENDING] += fact.affected
-        return
-    if fact.kind == FACT_ACCEPTED:
-        status = ACCEPTED
-    elif fact.kind == FACT_REJECTED:
-        status = REJECTED
-    elif fact.kind == FACT_CANCELLED:
-        status = CANCELLED
-    elif fact.kind == FACT_TIMED_OUT:
-        status = TIMED_OUT
-    else:
-        return
-    c.counts.invitees[PENDING] -= fact.affected
-    c.counts.invitees[status] += fact.affected
+from pysignal.engine.store cimport (
+    begin_invitation,
+    end_invitation,
+    end_one,
+    end_pending,
+    group_link,
+    list_give,
+    list_take,
+    open_link,
+    pending_link,
+    slot_add,
+    slot_claim,
+    slot_give,
+    timer_arm,
+    tombstone_forget,
+    tombstone_link,
+    tombstone_release,
+    tombstones_sweep,
+)
+from pysignal.engine.wheel cimport wheel_follow
 
 
 cdef int replay_apply(
@@ -218,40 +77,185 @@ cdef int replay_apply(
 
     `opening` belongs to FACT_OPENED only, `deadline_ms` with it. `covered` is the position up to
     which the slot is complete already. `released` gets the handle of the data that the record
-    replaced or ended, or 0.
+    replaced or ended, or 0. What is not APPLIED has changed no invitation; a MISFIT may have moved
+    time on to the first timer that is due.
     """
     cdef int result
-    cdef uint32_t slot = replay_slot(c, fact)
-    cdef uint64_t held = 0
     released[0] = 0
     if fact.position <= c.position:
         return SKIPPED
     if fact.position != c.position + 1:
         return GAP
-    if c.restoring:
-        if fact.time_ms > c.wheel.now:
-            c.wheel.now = fact.time_ms
-    elif not wheel_follow(&c.wheel, fact.time_ms):
-        return MISFIT
-    c.position += 1
-    c.taken = c.position
     if fact.position <= covered:
+        follow_time(c, fact.time_ms)
         count(c, fact)
+        commit_at(c, fact.position)
         return SKIPPED
     if fact.kind == FACT_OPENED:
-        result = apply_opening(c, fact, opening, deadline_ms)
-        held = opening.data
+        result = compare_opening(c, fact, opening)
     else:
-        if slot < c.invitations.top and invitation_at(c, slot).state == OPEN:
-            held = invitation_at(c, slot).data
-        result = apply_change(c, fact, fact.data)
+        result = compare_change(c, fact)
+    if result == APPLIED and not follow_time(c, fact.time_ms):
+        result = MISFIT
     if result != APPLIED:
-        c.position -= 1
         return result
-    count(c, fact)
+    if fact.kind == FACT_OPENED:
+        return apply_opening(c, fact, opening, deadline_ms, released)
     if fact.flags & ENDS or fact.kind == FACT_MODIFIED:
-        released[0] = held
+        released[0] = invitation_at(c, replay_slot(c, fact)).data
+    commit_at(c, fact.position)
+    apply_change(c, fact)
     return APPLIED
+
+
+cdef inline void commit_at(core_t *c, uint64_t position) noexcept nogil:
+    c.position = position
+    c.taken = position
+
+
+cdef inline bint follow_time(core_t *c, uint64_t time_ms) noexcept nogil:
+    """Move time to that of a record; False when the copy is ahead, or holds what was due before."""
+    if c.restoring:
+        if time_ms > c.wheel.now:
+            c.wheel.now = time_ms
+        return True
+    return time_ms >= c.wheel.now and wheel_follow(&c.wheel, time_ms)
+
+
+cdef uint32_t replay_slot(const core_t *c, const fact_t *fact) noexcept nogil:
+    """The slot that a record's ID leads to."""
+    return <uint32_t>id_place(&c.key, fact.id)
+
+
+# -- comparing -------------------------------------------------------------------------------------
+
+cdef int compare_opening(const core_t *c, const fact_t *fact, const opening_t *o) noexcept nogil:
+    """Whether an opening fits to its slot: slots are taken one after another, each counted."""
+    cdef uint32_t slot = replay_slot(c, fact), generation = 0
+    if id_shard(fact.id) != c.shard or slot > c.invitations.top:
+        return MISFIT
+    if slot >= c.invitations.limit:
+        return APPLY_FULL
+    if slot < c.invitations.top:
+        generation = invitation_at(c, slot).generation
+        if invitation_at(c, slot).state == OPEN:
+            return MISFIT
+    if (generation + 1) & GENERATION_MASK != <uint32_t>(id_place(&c.key, fact.id) >> SLOT_BITS):
+        return MISFIT
+    if fact.affected != o.count or (fact.flags & ENDS != 0) != (o.count == 0):
+        return MISFIT
+    return APPLIED
+
+
+cdef int compare_change(const core_t *c, const fact_t *fact) noexcept nogil:
+    """Whether anything but an opening fits to its invitation."""
+    cdef uint32_t slot = core_find(c, fact.id), ref, pending
+    cdef const invitation_t *one
+    if slot == NONE or invitation_at(c, slot).state != OPEN:
+        return MISFIT
+    one = invitation_at(c, slot)
+    if fact.kind != FACT_MARKED and fact.seq != core_seq(c, slot) + 1:
+        return MISFIT
+    if fact.kind == FACT_MODIFIED:
+        return APPLIED if fact.data_version == one.data_version + 1 else MISFIT
+    pending = core_pending(c, one)
+    if fact.kind == FACT_CANCELLED or fact.kind == FACT_TIMED_OUT:
+        return APPLIED if fact.flags & ENDS and fact.affected == pending else MISFIT
+    ref = NONE if fact.subject == NONE else core_entry(c, slot, fact.subject)
+    if ref == NONE:
+        return MISFIT
+    if fact.kind == FACT_MARKED:
+        return APPLIED
+    if core_status(c, slot, ref) > PENDING or fact.affected != 1:
+        return MISFIT
+    return APPLIED if (fact.flags & ENDS != 0) == (pending == 1) else MISFIT
+
+
+# -- applying --------------------------------------------------------------------------------------
+
+cdef bint replay_ready(core_t *c, uint32_t slot) noexcept nogil:
+    """See to it that a slot that is not open is free. False when the table or memory is full.
+
+    Where the slot holds a tombstone, that was forgotten before the record was made, and all that
+    are older with it.
+    """
+    while c.invitations.top <= slot:
+        if not slot_add(c):
+            return False
+    if invitation_at(c, slot).state == FREE_SLOT:
+        return True
+    if c.restoring:
+        tombstone_release(c, slot)
+        return True
+    while invitation_at(c, slot).state != FREE_SLOT:
+        if not tombstone_forget(c):
+            return False
+    return True
+
+
+cdef int apply_opening(
+    core_t *c, const fact_t *fact, const opening_t *o, uint64_t deadline_ms, uint64_t *released,
+) noexcept nogil:
+    cdef uint32_t slot = replay_slot(c, fact), index = NONE
+    if not replay_ready(c, slot):
+        return APPLY_FULL
+    if o.flags & LISTED:
+        index = list_take(c)
+        if index == NONE:
+            return APPLY_FULL
+        if not roster_init(&c.pages, &list_at(c, index).roster, index, o.count):
+            list_give(c, index)
+            return APPLY_FULL
+    slot_claim(c, slot)
+    begin_invitation(c, slot, index, o, o.flags, deadline_ms, fact.position)
+    commit_at(c, fact.position)
+    if fact.flags & ENDS:
+        released[0] = o.data
+        end_invitation(c, slot, COMPLETED, fact.reason, fact.device)
+    return APPLIED
+
+
+cdef void apply_change(core_t *c, const fact_t *fact) noexcept nogil:
+    """Everything but an opening."""
+    cdef uint32_t slot = replay_slot(c, fact)
+    cdef invitation_t *one = invitation_at(c, slot)
+    if fact.kind == FACT_MODIFIED:
+        one.data = fact.data
+        one.data_version = fact.data_version
+        return
+    if fact.kind == FACT_MARKED:
+        core_marks(c, slot, core_entry(c, slot, fact.subject))[0] |= fact.marks
+        return
+    if one.flags & LISTED:
+        list_at(c, one.invitee).answers += 1
+    if fact.kind == FACT_ACCEPTED or fact.kind == FACT_REJECTED:
+        end_one(c, slot, core_entry(c, slot, fact.subject), status_of(fact.kind), fact.device)
+    else:
+        end_pending(c, slot, status_of(fact.kind))
+    if fact.flags & ENDS:
+        end_invitation(
+            c, slot, CALLED_OFF if fact.kind == FACT_CANCELLED else COMPLETED, fact.reason,
+            fact.device,
+        )
+
+
+cdef inline uint8_t status_of(uint8_t kind) noexcept nogil:
+    """The status that a fact gives to those whom it affects."""
+    if kind == FACT_ACCEPTED:
+        return ACCEPTED
+    if kind == FACT_REJECTED:
+        return REJECTED
+    return CANCELLED if kind == FACT_CANCELLED else TIMED_OUT
+
+
+cdef void count(core_t *c, const fact_t *fact) noexcept nogil:
+    """Count what a slice of a snapshot contains already."""
+    if fact.kind == FACT_OPENED:
+        c.counts.invitations += 1
+        c.counts.invitees[PENDING] += fact.affected
+    elif FACT_ACCEPTED <= fact.kind <= FACT_TIMED_OUT:
+        c.counts.invitees[PENDING] -= fact.affected
+        c.counts.invitees[status_of(fact.kind)] += fact.affected
 
 
 # -- the end of a restore --------------------------------------------------------------------------
@@ -269,25 +273,23 @@ cdef int by_position(const void *left, const void *right) noexcept nogil:
 cdef void link_open(core_t *c, uint32_t slot, uint64_t deadline_ms) noexcept nogil:
     """Link an open invitation into all lists and arm its timer."""
     cdef invitation_t *one = invitation_at(c, slot)
-    cdef list_t *l
+    cdef list_t *asked
     cdef uint32_t ref = NONE, index = NONE
     if one.flags & LISTED:
-        l = list_at(c, one.invitee)
+        asked = list_at(c, one.invitee)
         while True:
-            ref = roster_next(&c.pages, &l.roster, ref, index)
+            ref = roster_next(&c.pages, &asked.roster, ref, index)
             if ref == NONE:
                 break
             index += 1
             if entry_at(&c.pages, ref).status <= PENDING:
                 pending_link(c, ref | ENTRY, entry_at(&c.pages, ref).user)
-        if l.group != NONE:
+        if asked.group != NONE:
             group_link(c, one.invitee)
     else:
         pending_link(c, slot, one.invitee)
     open_link(c, slot)
-    wheel_arm(
-        &c.wheel, slot, deadline_ms, TIMER_LIFETIME if one.flags & NO_DEADLINE else TIMER_DEADLINE,
-    )
+    timer_arm(c, slot, deadline_ms)
 
 
 cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
@@ -324,6 +326,6 @@ cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
         tombstone_link(c, ended_ones[i].slot)
     free(open_ones)
     c.restoring = False
-    c.taken = c.position
-    core_forget(c, <uint32_t>-1)
+    commit_at(c, c.position)
+    tombstones_sweep(c, top)
     return True

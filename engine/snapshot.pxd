@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from pysignal.engine.machine cimport Machine
-from pysignal.engine.records cimport Reader
+from pysignal.engine.records cimport Image
 
 
 @cython.final
@@ -14,11 +14,17 @@ cdef class Restore:
     cdef readonly Machine machine
     cdef list covered           # (first slot, end slot, position) of each slice
     cdef dict deadlines         # ms, by slot of what is open
-    cdef uint64_t first_position
+    cdef uint64_t slots         # that the machine had when the last slice was taken
+    cdef str failed             # why nothing more can be done, or None
     cdef bint finished
 
-    cdef int load_image(self, Reader reader) except -1
-    cdef int load_list(self, Reader reader, uint32_t slot) except -1
+    cdef int check_usable(self) except -1
+    cdef uint64_t position_of(self, uint32_t slot) except? 0
+    cdef int check_follows(
+        self, uint64_t first, uint64_t end, uint64_t slots, uint64_t position,
+    ) except -1
+    cdef int load_image(self, Image image) except -1
+    cdef uint32_t load_list(self, Image image) except? 0xFFFFFFFF
 
 
-cdef int apply_record(Machine machine, bytes record, Restore restore) except -1
+cdef int apply_record(Machine machine, bytes source, Restore restore) except -1

@@ -8,7 +8,7 @@ since the first slice just those are applied to a slot that its slice does not c
 from bisect import bisect_right
 from operator import itemgetter
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from pysignal.engine.core cimport (
@@ -17,26 +17,30 @@ from pysignal.engine.core cimport (
     OPEN,
     core_t,
     invitation_at,
-    invitation_t,
     list_at,
-    list_give,
     list_t,
-    list_take,
     opening_t,
-    slot_give,
 )
-from pysignal.engine.facts cimport FACT_KINDS, FACT_MODIFIED, FACT_OPENED, fact_t
+from pysignal.engine.events cimport drop_rolls
+from pysignal.engine.facts cimport FACT_MODIFIED, FACT_OPENED, fact_t, facts_waiting
 from pysignal.engine.machine cimport Machine
-from pysignal.engine.records cimport FORMAT_VERSION, Reader, encode_image
+from pysignal.engine.records cimport (
+    FORMAT_VERSION,
+    Image,
+    Reader,
+    Record,
+    decode_image,
+    decode_record,
+    encode_image,
+)
 from pysignal.engine.replay cimport (
     APPLIED,
-    APPLY_FULL,
     GAP,
     MISFIT,
     SKIPPED,
     replay_apply,
-    replay_claim,
     replay_finish,
+    replay_ready,
     replay_slot,
 )
 from pysignal.engine.roster cimport (
@@ -49,6 +53,7 @@ from pysignal.engine.roster cimport (
     roster_init,
 )
 from pysignal.engine.slab cimport NONE
+from pysignal.engine.store cimport list_give, list_take, slot_claim
 from pysignal.engine.texts cimport handle_of, release
 from pysignal.engine.users cimport users_acquire
 
@@ -61,25 +66,29 @@ def take_slice(Machine machine not None, uint32_t first, uint32_t count):
     Args:
         machine: goes on between two slices as it likes.
         first: 0, then what the slice before gave.
-        count: slots; 1,000 take well under a millisecond.
+        count: slots, above 0; 1,000 take well under a millisecond.
 
     Returns:
         (the slice, where the next one begins; None after the last).
     """
     cdef core_t *c = &machine.core
-    cdef uint32_t slot, end = first + count
+    cdef uint32_t slot, top = c.invitations.top, end
+    cdef int status
     cdef bytearray out = bytearray()
-    if end > c.invitations.top:
-        end = c.invitations.top
+    if count == 0 or first > top:
+        raise ValueError(f"first, count: slot 0 to {top} and at least one, not {first}, {count}")
+    end = first + count if count < top - first else top
     out.append(FORMAT_VERSION)
-    for number in (c.position, c.wheel.now, first, end, c.counts.invitations):
+    for number in (c.position, c.wheel.now, first, end, top, c.counts.invitations):
         out += (<object>number).to_bytes(8, "little")
-    for slot in range(STATUSES):
-        out += (<object>c.counts.invitees[slot]).to_bytes(8, "little")
+    for status in range(STATUSES):
+        out += (<object>c.counts.invitees[status]).to_bytes(8, "little")
     for slot in range(first, end):
         encode_image(out, c, slot, machine.users, machine.groups)
-    return bytes(out), (end if end < c.invitations.top else None)
+    return bytes(out), (end if end < top else None)
 
+
+# -- records ---------------------------------------------------------------------------------------
 
 def apply(Machine machine not None, bytes record not None):
     """Carry out a record on a copy that has all records before it.
@@ -89,113 +98,98 @@ def apply(Machine machine not None, bytes record not None):
 
     Raises:
         ValueError: the record is malformed, of another version, contradicts the copy, or records
-            before it are missing. Nothing was changed.
+            before it are missing; or the machine has facts of its own that were not taken. No
+            invitation was changed.
+        MemoryError: a table or memory is full. No invitation was changed.
     """
+    if machine.core.restoring:
+        raise ValueError("machine: it is being restored, use Restore.apply")
+    if facts_waiting(&machine.core.facts):
+        raise ValueError("machine: it has facts of its own, take them first")
     return apply_record(machine, record, None) == APPLIED
 
 
-cdef int apply_record(Machine machine, bytes record, Restore restore) except -1:
-    cdef core_t *c = &machine.core
-    cdef Reader reader = Reader(record)
-    cdef fact_t fact
-    cdef opening_t o
-    cdef uint64_t deadline_ms = 0, covered = 0, released = 0
-    cdef uint32_t slot, one
+cdef int apply_record(Machine machine, bytes source, Restore restore) except -1:
+    cdef Record record = decode_record(source)
+    cdef fact_t *fact = &record.fact
+    cdef uint64_t covered = 0, released = 0
+    cdef uint32_t slot = replay_slot(&machine.core, fact), one = NONE
     cdef int result
-    cdef tuple invitees = ()
-    if reader.u8() != FORMAT_VERSION:
-        raise ValueError(f"record: version {record[0]} is unknown, this engine reads version 1")
-    fact.kind = reader.u8()
-    fact.reason = reader.u8()
-    fact.flags = reader.u8()
-    fact.position = reader.u64()
-    fact.time_ms = reader.u64()
-    fact.id.high = reader.u64()
-    fact.id.low = reader.u64()
-    fact.seq = reader.u32()
-    fact.data_version = reader.u32()
-    fact.affected = reader.u32()
-    fact.device = reader.u32()
-    fact.marks = reader.u8()
-    actor = reader.name()
-    subject = reader.name()
-    data = reader.data()
-    if not FACT_OPENED <= fact.kind < FACT_KINDS:
-        raise ValueError(f"record: kind {fact.kind} is unknown")
-    machine.drop_rolls()
-    machine.rolls.clear()
-    fact.actor = machine.users.find(actor) if actor else NONE
-    fact.subject = machine.users.find(subject) if subject else NONE
-    fact.data = 0
-    fact.held = 0
+    if fact.position <= machine.core.position:
+        return SKIPPED
+    drop_rolls(&machine.core, machine.rolls)
     if fact.kind == FACT_OPENED:
-        o.flags = reader.u8()
-        deadline_ms = reader.u64()
-        invitees = read_opening(machine, reader, &o)
-        o.inviter = machine.users.intern(&c.users, actor)
-        if o.inviter == NONE:
-            raise MemoryError("users: the table is full")
-        one = machine.users.find(invitees[0]) if o.count == 1 else 0
-        o.invitees = machine.numbers if o.flags & LISTED else &one
-    slot = replay_slot(c, &fact)
+        name_opening(machine, record, &one)
+    fact.subject = machine.users.find(record.subject) if record.subject else NONE
+    fact.data = handle_of(record.data)
+    record.opening.data = fact.data
     if restore is not None:
         covered = restore.position_of(slot)
-    fact.data = handle_of(data)
-    o.data = fact.data
-    result = replay_apply(c, &fact, &o, deadline_ms, covered, &released)
+    result = replay_apply(
+        &machine.core, fact, &record.opening, record.deadline_ms, covered, &released,
+    )
     # The reference stays with the invitation that was opened or modified; others give it back.
     if result != APPLIED or not (fact.kind == FACT_OPENED or fact.kind == FACT_MODIFIED):
         release(fact.data)
     release(released)
-    if result == APPLIED:
-        if restore is not None and fact.kind == FACT_OPENED:
-            restore.deadlines[slot] = deadline_ms
-        return result
-    if result == SKIPPED:
+    if result == APPLIED and restore is not None and fact.kind == FACT_OPENED:
+        restore.deadlines[slot] = record.deadline_ms
+    if result == APPLIED or result == SKIPPED:
         return result
     if result == GAP:
         raise ValueError(
-            f"record: position {fact.position} does not follow {c.position}: records are missing"
+            f"record: position {fact.position} does not follow {machine.core.position}: "
+            "records are missing"
         )
     if result == MISFIT:
         raise ValueError(f"record: position {fact.position} contradicts what this machine holds")
     raise MemoryError(f"record: no room to apply position {fact.position}")
 
 
-cdef tuple read_opening(Machine machine, Reader reader, opening_t *o):
-    """The group and the invitees of an opening; a list of them goes to the machine's scratch."""
-    cdef str group = reader.name()
-    cdef list invitees
-    o.group = NONE
-    o.count = reader.u32()
-    invitees = [reader.name() for _ in range(o.count)]
-    machine.users.forget_idle(&machine.core.users, 2 + <int>o.count)
+cdef int name_opening(Machine machine, Record record, uint32_t *one) except -1:
+    """Fill in the numbers of an opening; `one` is the place for a single invitee."""
+    cdef opening_t *o = &record.opening
+    machine.forget_idle(o.count)
+    o.random = record.fact.id.low
+    o.inviter = machine.number_of(record.actor, "record")
     if o.flags & LISTED:
-        machine.intern_all(invitees)
-        if group:
-            o.group = machine.groups.intern(&machine.core.groups, group)
-            if o.group == NONE:
-                raise MemoryError("groups: the table is full")
-        return tuple(invitees)
-    if o.count != 1 or group:
-        raise ValueError("record: one invitee without a group was expected")
-    if machine.users.intern(&machine.core.users, invitees[0]) == NONE:
+        one[0] = machine.intern_all(record.invitees)
+        o.invitees = machine.numbers
+    else:
+        one[0] = machine.number_of(record.invitees[0], "record")
+        o.invitees = one
+    if o.inviter == NONE or one[0] == NONE:
         raise MemoryError("users: the table is full")
-    return tuple(invitees)
+    o.group = group_number(machine, record.group)
+    return 0
 
+
+cdef uint32_t group_number(Machine machine, str group) except? 0xFFFFFFFF:
+    """The number of a group, or NONE for no group."""
+    cdef uint32_t number = NONE
+    if group:
+        number = machine.groups.intern(&machine.core.groups, group)
+        if number == NONE:
+            raise MemoryError("groups: the table is full")
+    return number
+
+
+# -- snapshots -------------------------------------------------------------------------------------
 
 cdef class Restore:
     """A machine being rebuilt from the slices of a snapshot and the records since.
 
     Call `load` with all slices in order, then `apply` with all records after the position of the
-    first slice, then `finish`.
+    first slice, then `finish`. A slice or record that is refused changes nothing; where memory or a
+    table runs out in the middle of a slice, nothing more can be done with the restore.
 
     Args:
-        machine: a fresh machine with the key, shard and limits of the one that was copied.
+        machine: a fresh machine with the key, shard and limits of the one that was copied. It
+            refuses operations until `finish` returns it.
     """
 
     def __cinit__(self, Machine machine not None):
-        if machine.core.position or machine.core.invitations.top:
+        if machine.core.position or machine.core.invitations.top or machine.core.restoring:
             raise ValueError("machine: a fresh one is needed, this one has a history")
         self.machine = machine
         self.covered = []
@@ -205,132 +199,131 @@ cdef class Restore:
     @property
     def position(self):
         """Commit position of the first slice: records after it are to be applied."""
-        return self.first_position
+        return self.covered[0][2] if self.covered else 0
 
     def load(self, bytes piece not None):
         """Load the next slice."""
         cdef core_t *c = &self.machine.core
         cdef Reader reader = Reader(piece)
-        cdef uint64_t position, now_ms, first, end, slot, invitations
-        cdef list invitees
-        if self.finished:
-            raise ValueError("restore: finished already")
-        if reader.u8() != FORMAT_VERSION:
-            raise ValueError(f"snapshot: version {piece[0]} is unknown, this engine reads version 1")
+        cdef uint64_t position, now_ms, first, end, slots, invitations, slot
+        cdef list invitees, images
+        self.check_usable()
+        version = reader.u8()
+        if version != FORMAT_VERSION:
+            raise ValueError(f"snapshot: version {version} is unknown, this engine reads version 1")
         position = reader.u64()
         now_ms = reader.u64()
         first = reader.u64()
         end = reader.u64()
+        slots = reader.u64()
         invitations = reader.u64()
         invitees = [reader.u64() for _ in range(STATUSES)]
-        if first != (self.covered[len(self.covered) - 1][1] if self.covered else 0):
-            raise ValueError("snapshot: slices must be loaded in order, from slot 0")
+        self.check_follows(first, end, slots, position)
+        images = []
+        for slot in range(first, end):
+            images.append(decode_image(reader, slot))
+        if reader.left:
+            raise ValueError("snapshot: the slice is longer than it says")
+        try:
+            for image in images:
+                self.load_image(<Image>image)
+        except BaseException as error:
+            self.failed = str(error)
+            raise
         if not self.covered:
-            self.first_position = position
             c.position = position
             c.wheel.now = now_ms
             c.counts.invitations = invitations
-            for slot in range(STATUSES):
+            for slot in range(<uint64_t>STATUSES):
                 c.counts.invitees[slot] = invitees[slot]
         self.covered.append((first, end, position))
-        for slot in range(first, end):
-            self.load_image(reader)
-        if reader.left:
-            raise ValueError("snapshot: the slice is longer than it says")
+        self.slots = slots
 
-    cdef int load_image(self, Reader reader) except -1:
-        cdef core_t *c = &self.machine.core
-        cdef uint32_t slot = reader.u32(), generation = reader.u32(), number
-        cdef uint8_t state = reader.u8()
-        cdef uint64_t deadline_ms, ended_position, ended_ms
-        cdef uint32_t device
-        cdef invitation_t *one
-        cdef str invitee
-        if not replay_claim(c, slot):
-            raise MemoryError("snapshot: no room for another invitation")
-        one = invitation_at(c, slot)
-        one.generation = generation
-        if state == FREE_SLOT:
-            slot_give(c, slot)
-            return 0
-        one.state = state
-        one.status = reader.u8()
-        one.flags = reader.u8()
-        one.reason = reader.u8()
-        one.secret = reader.u64()
-        one.position = reader.u64()
-        one.opened_ms = <uint32_t>reader.u64()
-        deadline_ms = reader.u64()
-        ended_position = reader.u64()
-        ended_ms = reader.u64()
-        device = reader.u32()
-        one.data_version = reader.u32()
-        number = self.machine.users.intern(&c.users, reader.name())
-        if number == NONE:
-            raise MemoryError("users: the table is full")
-        users_acquire(&c.users, number)
-        one.inviter = number
-        one.data = handle_of(reader.data())
-        if one.flags & LISTED:
-            self.load_list(reader, slot)
-        else:
-            invitee = reader.name()
-            number = self.machine.users.intern(&c.users, invitee)
-            if number == NONE:
-                raise MemoryError("users: the table is full")
-            users_acquire(&c.users, number)
-            one.invitee = number
-        if state == OPEN:
-            c.open_count += 1
-            self.deadlines[slot] = deadline_ms
-            return 0
-        c.ended_count += 1
-        one.data = device
-        one.open.next = <uint32_t>ended_position
-        one.open.prev = <uint32_t>(ended_position >> 32)
-        one.pending.prev = <uint32_t>ended_ms
+    cdef int check_usable(self) except -1:
+        if self.finished:
+            raise ValueError("restore: finished already")
+        if self.failed is not None:
+            raise ValueError(f"restore: it failed before: {self.failed}")
         return 0
 
-    cdef int load_list(self, Reader reader, uint32_t slot) except -1:
-        cdef core_t *c = &self.machine.core
-        cdef uint32_t index = list_take(c), number, ref, i, count
+    cdef int check_follows(
+        self, uint64_t first, uint64_t end, uint64_t slots, uint64_t position,
+    ) except -1:
+        """Refuse a slice that is not the next one."""
+        last_end, last_position = 0, 0
+        if self.covered:
+            _, last_end, last_position = self.covered[len(self.covered) - 1]
+        if first != last_end or position < last_position or not first <= end <= slots:
+            raise ValueError("snapshot: slices must be loaded in order, from slot 0")
+        if self.machine.core.position != self.position:
+            raise ValueError("snapshot: slices must be loaded before records are applied")
+        return 0
+
+    cdef int load_image(self, Image image) except -1:
+        cdef Machine machine = self.machine
+        cdef core_t *c = &machine.core
+        cdef uint32_t inviter, invitee
+        if not replay_ready(c, image.slot):
+            raise MemoryError("snapshot: no room for another invitation")
+        if image.one.state == FREE_SLOT:
+            invitation_at(c, image.slot).generation = image.one.generation
+            return 0
+        inviter = machine.number_of(image.inviter, "snapshot")
+        if image.one.flags & LISTED:
+            invitee = self.load_list(image)
+        else:
+            invitee = machine.number_of(image.invitee, "snapshot")
+        if inviter == NONE or invitee == NONE:
+            raise MemoryError("users: the table is full")
+        users_acquire(&c.users, inviter)
+        if not image.one.flags & LISTED:
+            users_acquire(&c.users, invitee)
+        image.one.inviter = inviter
+        image.one.invitee = invitee
+        if image.one.state == OPEN:
+            image.one.data = handle_of(image.data)
+            self.deadlines[image.slot] = image.deadline_ms
+            c.open_count += 1
+        else:
+            c.ended_count += 1
+        slot_claim(c, image.slot)
+        invitation_at(c, image.slot)[0] = image.one
+        return 0
+
+    cdef uint32_t load_list(self, Image image) except? 0xFFFFFFFF:
+        """Make the list of an image and return its index."""
+        cdef Machine machine = self.machine
+        cdef core_t *c = &machine.core
+        cdef uint32_t count = machine.intern_all([row[0] for row in image.entries])
+        cdef uint32_t group = group_number(machine, image.group)
+        cdef uint32_t index, i
         cdef list_t *asked
         cdef entry_t *entry
-        cdef str group = reader.name()
+        if count == NONE:
+            return NONE
+        index = list_take(c)
         if index == NONE:
             raise MemoryError("snapshot: no room for another list")
         asked = list_at(c, index)
-        asked.slot = slot
-        asked.group = NONE
-        asked.answers = reader.u32()
-        asked.accept_limit = reader.u32()
-        count = reader.u32()
         if not roster_init(&c.pages, &asked.roster, index, count):
             list_give(c, index)
             raise MemoryError("snapshot: no room for another roster")
-        invitation_at(c, slot).invitee = index
-        if group:
-            number = self.machine.groups.intern(&c.groups, group)
-            if number == NONE:
-                raise MemoryError("groups: the table is full")
-            users_acquire(&c.groups, number)
-            asked.group = number
+        asked.slot = image.slot
+        asked.group = group
+        asked.answers = image.answers
+        asked.accept_limit = image.accept_limit
+        if group != NONE:
+            users_acquire(&c.groups, group)
         for i in range(count):
-            number = self.machine.users.intern(&c.users, reader.name())
-            if number == NONE:
-                raise MemoryError("users: the table is full")
-            users_acquire(&c.users, number)
-            ref = roster_add(&c.pages, &asked.roster, number)
-            entry = entry_at(&c.pages, ref)
-            entry.status = reader.u8()
-            entry.marks = reader.u8()
-            entry.device = <uint16_t>reader.u16()
-            entry_set_ended(entry, reader.u64())
+            users_acquire(&c.users, machine.numbers[i])
+            entry = entry_at(&c.pages, roster_add(&c.pages, &asked.roster, machine.numbers[i]))
+            _, entry.status, entry.marks, entry.device, ended_position = image.entries[i]
             if entry.status > PENDING:
+                entry_set_ended(entry, ended_position)
                 asked.roster.pending -= 1
-        return 0
+        return index
 
-    def position_of(self, uint32_t slot):
+    cdef uint64_t position_of(self, uint32_t slot) except? 0:
         """The position up to which a slot is complete from its slice."""
         cdef Py_ssize_t at = bisect_right(self.covered, slot, key=FIRST) - 1
         if at >= 0 and slot < <uint32_t>self.covered[at][1]:
@@ -339,18 +332,29 @@ cdef class Restore:
 
     def apply(self, bytes record not None):
         """Apply a record made since the first slice; returns whether it changed anything."""
-        if self.finished:
-            raise ValueError("restore: finished already")
+        self.check_usable()
         return apply_record(self.machine, record, self) == APPLIED
 
     def finish(self):
-        """Link everything and return the machine, ready for operations."""
+        """Link everything and return the machine, ready for operations.
+
+        Raises:
+            ValueError: slices are missing, or records made while they were taken.
+        """
         cdef core_t *c = &self.machine.core
         cdef uint64_t *deadlines
         cdef bint linked
-        if self.finished:
-            raise ValueError("restore: finished already")
-        deadlines = <uint64_t *>calloc(c.invitations.top + 1, sizeof(uint64_t))
+        self.check_usable()
+        if self.covered:
+            _, end, position = self.covered[len(self.covered) - 1]
+            if end < self.slots:
+                raise ValueError(f"snapshot: slots {end} to {self.slots - 1} are missing")
+            if c.position < position:
+                raise ValueError(
+                    f"snapshot: it needs the records up to position {position}, the last one "
+                    f"applied is {c.position}"
+                )
+        deadlines = <uint64_t *>calloc(<size_t>c.invitations.top + 1, sizeof(uint64_t))
         if deadlines == NULL:
             raise MemoryError("restore: no memory to link with")
         for slot, deadline_ms in self.deadlines.items():

@@ -1,6 +1,10 @@
 """Invitations as Python objects, whole, for queries and login snapshots."""
 
 cimport cython
+from libc.stdint cimport uint32_t
+
+from pysignal.engine.core cimport core_t
+from pysignal.engine.users cimport Names
 
 
 @cython.final
@@ -27,4 +31,8 @@ cdef class InvitationInfo:
     cdef readonly unsigned int ended_by
 
 
-cdef InvitationInfo info_new()
+cdef InvitationInfo info_of(const core_t *c, uint32_t slot, Names users, Names groups)
+cdef list infos_pending(const core_t *c, uint32_t user, Names users, Names groups)
+cdef list infos_sent(const core_t *c, uint32_t user, Names users, Names groups)
+cdef list infos_in_group(const core_t *c, uint32_t group, Names users, Names groups)
+cdef dict stats_of(const core_t *c)

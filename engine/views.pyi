@@ -2,6 +2,8 @@
 
 from typing import final
 
+__pyx_capi__: dict[str, object]
+
 STATUS_NAMES: tuple[str, ...]
 STATE_NAMES: tuple[str, ...]
 
@@ -25,6 +27,7 @@ class InvitationInfo:
     parties_only: bool
     no_deadline: bool
     ended_by: int
+    def __init__(self, *args: object, **kwargs: object) -> None: ...  # refuses: info() makes them
     @property
     def invitee_list(self) -> list[str]: ...
     @property

@@ -146,14 +146,14 @@ cdef inline uint64_t wheel_next(const wheel_t *w) noexcept nogil:
     """The earliest tick, in ms and not before now, with something to do; 2**64 - 1 for never."""
     cdef uint32_t ring, here, slot
     cdef uint64_t base
-    for ring in range(1, RINGS):
+    for ring in range(1, <uint32_t>RINGS):
         here = <uint32_t>(w.now >> (ring << 3)) & RING_MASK
         if w.bits[ring * 4 + (here >> 6)] >> (here & 63) & 1:
             return w.now
     slot = wheel_slot_from(w, 0, <uint32_t>w.now & RING_MASK)
     if slot < RING_SLOTS:
         return (w.now & ~<uint64_t>RING_MASK) + slot
-    for ring in range(1, RINGS):
+    for ring in range(1, <uint32_t>RINGS):
         here = <uint32_t>(w.now >> (ring << 3)) & RING_MASK
         base = (w.now >> ((ring + 1) << 3)) << ((ring + 1) << 3)
         slot = wheel_slot_from(w, ring, here + 1)

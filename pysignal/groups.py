@@ -14,7 +14,7 @@ from pysignal import text
 from pysignal.errors import InvalidParameter, NoSuchGroup
 from pysignal.group_events import GroupListener
 from pysignal.group_records import GroupRecord
-from pysignal.membership import GroupInfo, GroupType, MemberInfo, Role
+from pysignal.membership import GroupInfo, Groups, GroupType, MemberInfo, Role
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
@@ -51,27 +51,27 @@ class GroupOperations:
             GroupIdTaken, InvalidParameter, LimitExceeded, NoGroupPermission, NotLoggedIn.
         """
         actor = self._actor
-        actor.require()
-        if request_id is None and not group_id:
-            group_id = f"group-{secrets.token_hex(8)}"
+        groups = self._groups
+        if group_id is not None:
+            group_id = text.group_id(group_id)
+        members = text.user_ids(member_list, "member_list")
 
         async def create() -> str:
             chosen = group_id or f"group-{secrets.token_hex(8)}"
-            groups = actor.hub.shard.groups
             await self._change(
                 groups.create,
                 actor.user_id,
                 group_type,
                 chosen,
                 name=name,
-                members=tuple(member_list),
+                members=members,
                 time_ms=actor.hub.now_ms,
             )
             return chosen
 
         if request_id is None:
             return await create()
-        arguments = ("create_group", group_type, group_id, name, tuple(member_list))
+        arguments = ("create_group", group_type, group_id, name, members)
         return await actor.hub.requests.once(actor.user_id, request_id, arguments, create)
 
     async def join_group(self, group_id: str, *, request_id: str | None = None) -> None:
@@ -81,7 +81,7 @@ class GroupOperations:
             InvalidParameter, InvitationRequired, LimitExceeded, NoGroupPermission, NoSuchGroup,
             NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple("join_group", groups.join, group_id, request_id=request_id, timed=True)
 
     async def quit_group(self, group_id: str, *, request_id: str | None = None) -> None:
@@ -90,7 +90,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn, OwnerMayNotQuit.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple("quit_group", groups.quit, group_id, request_id=request_id)
 
     async def dismiss_group(self, group_id: str, *, request_id: str | None = None) -> None:
@@ -99,7 +99,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple("dismiss_group", groups.dismiss, group_id, request_id=request_id)
 
     async def kick_group_member(
@@ -110,8 +110,8 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
+        groups = self._groups
         users = _users(user, "user")
-        groups = self._actor.hub.shard.groups
         await self._simple("kick_group_member", groups.kick, group_id, users, request_id=request_id)
 
     async def invite_user_to_group(
@@ -125,8 +125,8 @@ class GroupOperations:
         Raises:
             InvalidParameter, LimitExceeded, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
+        groups = self._groups
         users = _users(user_list, "user_list")
-        groups = self._actor.hub.shard.groups
         record = await self._simple(
             "invite_user_to_group",
             groups.invite_users,
@@ -145,7 +145,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple(
             "set_group_member_role", groups.set_role, group_id, user, role, request_id=request_id
         )
@@ -158,7 +158,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple(
             "transfer_group_owner", groups.transfer_owner, group_id, user, request_id=request_id
         )
@@ -178,7 +178,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple(
             "set_group_info",
             groups.set_info,
@@ -198,7 +198,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        groups = self._actor.hub.shard.groups
+        groups = self._groups
         await self._simple(
             "set_group_member_info",
             groups.set_member_info,
@@ -261,6 +261,12 @@ class GroupOperations:
         """Remove a listener; nothing of it is called once this has returned."""
         self._session().remove_group_listener(listener)
 
+    @property
+    def _groups(self) -> Groups:
+        """The groups to decide on; who is not logged in is refused before anything else."""
+        self._actor.require()
+        return self._actor.hub.shard.groups
+
     def _session(self) -> Any:
         session: Any = self._actor
         if not hasattr(session, "subscriptions"):
@@ -279,7 +285,6 @@ class GroupOperations:
     ) -> GroupRecord:
         """Change a group by a deciding method that takes the actor and the group first."""
         actor = self._actor
-        actor.require()
         group_id = text.group_id(group_id)
 
         async def change() -> GroupRecord:
@@ -329,9 +334,9 @@ class ServerGroups:
             HubClosed, InvalidParameter.
         """
         await self._change(
-            self._hub.shard.groups.put,
+            self._groups.put,
             text.group_id(group_id),
-            tuple(members),
+            text.user_ids(members, "members"),
             owner,
             time_ms=self._hub.now_ms,
         )
@@ -343,7 +348,7 @@ class ServerGroups:
             HubClosed, InvalidParameter, NoSuchGroup.
         """
         await self._change(
-            self._hub.shard.groups.add,
+            self._groups.add,
             text.group_id(group_id),
             _users(users, "users"),
             time_ms=self._hub.now_ms,
@@ -355,9 +360,7 @@ class ServerGroups:
         Raises:
             HubClosed, InvalidParameter, NoSuchGroup.
         """
-        await self._change(
-            self._hub.shard.groups.remove, text.group_id(group_id), _users(users, "users")
-        )
+        await self._change(self._groups.remove, text.group_id(group_id), _users(users, "users"))
 
     async def dismiss(self, group_id: str) -> None:
         """End a group of any type. Its open invitations are cancelled.
@@ -365,7 +368,7 @@ class ServerGroups:
         Raises:
             HubClosed, InvalidParameter, NoSuchGroup.
         """
-        await self._change(self._hub.shard.groups.dismiss_by_server, text.group_id(group_id))
+        await self._change(self._groups.dismiss_by_server, text.group_id(group_id))
 
     async def members(self, group_id: str) -> list[str]:
         """Return the members of a group, in the order of joining; empty where there is none."""
@@ -374,8 +377,12 @@ class ServerGroups:
         return members
 
     async def _change(self, decide: Callable[..., GroupRecord], *args: Any, **options: Any) -> None:
-        self._hub.require()
         await self._hub.perform(self._hub.shard.change_group, "", 0, decide, args, options)
+
+    @property
+    def _groups(self) -> Groups:
+        self._hub.require()
+        return self._hub.shard.groups
 
 
 def _check_range(parameter: str, value: object, least: int, most: int) -> None:

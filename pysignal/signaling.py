@@ -71,6 +71,7 @@ class Signaling:
         *,
         timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call
         online_user_only: bool = False,
+        offline_push_info: object = None,
         request_id: str | None = None,
     ) -> Invitation:
         """Invite one user, or several without a group.
@@ -80,6 +81,7 @@ class Signaling:
             data: opaque text, at most 12 KiB of UTF-8.
             timeout: seconds, rounded to ms; 0 for never, at most 30 days.
             online_user_only: only sessions that are online now are told of the opening.
+            offline_push_info: taken as V2TIM does; an embedded hub pushes nothing and ignores it.
             request_id: see the class.
 
         Returns:
@@ -182,12 +184,14 @@ class Signaling:
             NotPermitted: the actor is not an invitee.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
+        self._actor.require()
         await self._answer("accept", self._actor.hub.shard.accept, invite_id, data, request_id)
 
     async def reject(
         self, invite_id: str, data: str | None = "", *, request_id: str | None = None
     ) -> None:
         """Reject as a pending invitee; errors as for `accept`."""
+        self._actor.require()
         await self._answer("reject", self._actor.hub.shard.reject, invite_id, data, request_id)
 
     async def cancel(
@@ -200,6 +204,7 @@ class Signaling:
             NotPermitted: the actor is not the inviter.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
+        self._actor.require()
         await self._answer("cancel", self._actor.hub.shard.cancel, invite_id, data, request_id)
 
     async def modify_invitation(
@@ -225,8 +230,8 @@ class Signaling:
             VersionConflict: it was modified meanwhile.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
+        self._actor.require()
         if expected_version is not None and not _is_version(expected_version):
-            self._actor.require()
             text.data(data, bytes_max=self._actor.hub.limits.data_bytes_max)
             raise InvalidParameter("expected_version", f"1 or more, not {expected_version!r}")
         await self._answer(
@@ -248,7 +253,6 @@ class Signaling:
         *more: Any,
     ) -> None:
         actor = self._actor
-        actor.require()
         hub = actor.hub
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         invite_id = text.exact(invite_id, "invite_id")

@@ -1,0 +1,179 @@
+"""One measurement: whole runs of ours and of each rival in turn, in CPU time.
+
+pytest-benchmark times our runs, with the CPU clock of the process. What stands between two runs of
+ours is not timed: the rivals' runs, each by its own CPU clock, then getting ready for the next.
+So a machine that is slow for a while is slow for all of them, and ratios hold.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NS, PER_SECOND, BYTES = "ns", "/s", "bytes"
+
+# Runs a rival whole and returns its figure, in the unit of the row; None where it can't run here.
+Rival = Callable[[], float | None]
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: what one operation is.
+        size: how many are open, armed, asked or online.
+        unit: of every figure in the row: NS per operation, PER_SECOND or BYTES.
+        ours: our figure, one a run.
+        rivals: each rival's, by its name, one a run.
+    """
+
+    what: str
+    size: int
+    unit: str
+    ours: list[float]
+    rivals: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        """Our figure."""
+        return statistics.median(self.ours)
+
+    def rival(self, name: str) -> float | None:
+        """Return a rival's median; None where it could not run."""
+        runs = self.rivals[name]
+        return statistics.median(runs) if runs else None
+
+    def times_as_fast(self, name: str) -> float | None:
+        """Return how many times as fast as a rival we are; below 1 the rival is faster."""
+        theirs = self.rival(name)
+        if theirs is None:
+            return None
+        return self.median / theirs if self.unit == PER_SECOND else theirs / self.median
+
+
+def spread(runs: list[float]) -> float:
+    """Return the distance between the quartiles, as a share of the median."""
+    if len(runs) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(runs, n=4, method="inclusive")
+    return (high - low) / statistics.median(runs)
+
+
+def cpu_ns(run: Callable[[], object], operations: int) -> float:
+    """Run something once and return its CPU time per operation: for rivals in this process."""
+    gc.collect()
+    start = time.process_time_ns()
+    run()
+    return (time.process_time_ns() - start) / operations
+
+
+class Measure:
+    """Measures what one test is about, and adds the row to the table.
+
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        rows: the table.
+        figures: the plain numbers of the JSON, by name.
+        quick: run everything once, only to see that it works.
+    """
+
+    def __init__(
+        self, benchmark: Any, rows: list[Row], figures: dict[str, float], quick: bool
+    ) -> None:
+        self._benchmark = benchmark
+        self._rows = rows
+        self._figures = figures
+        self.quick = quick
+
+    def operations(self, count: int, least: int = 1) -> int:
+        """Return how many operations a run has: `count`, and far fewer when quick."""
+        return max(count // 100, least) if self.quick else max(count, least)
+
+    def __call__(
+        self,
+        what: str,
+        size: int,
+        operations: int,
+        run: Callable[[], object],
+        *,
+        prepare: Callable[[], object] = lambda: None,
+        verify: Callable[[], object] = lambda: None,
+        rivals: Mapping[str, Rival] | None = None,
+        unit: str = NS,
+        rounds: int = 5,
+    ) -> Row:
+        """Run ours and the rivals in turn, `rounds` times, and return the row.
+
+        Args:
+            what: what one operation is, for the table.
+            size: how many are open, armed, asked or online.
+            operations: how many operations one run has.
+            run: our run; this alone is timed.
+            prepare: called before each run of ours.
+            verify: called after each run of ours; raises where an outcome is wrong.
+            rivals: by name.
+            unit: NS or PER_SECOND.
+            rounds: runs of each.
+        """
+        theirs: dict[str, list[float]] = {name: [] for name in rivals or {}}
+        ran = 0
+
+        def between() -> None:
+            nonlocal ran
+            if ran:
+                verify()
+            ran += 1
+            for name, rival in (rivals or {}).items():
+                figure = rival()
+                if figure is not None:
+                    theirs[name].append(figure)
+            prepare()
+            gc.collect()
+
+        self._benchmark.pedantic(run, setup=between, rounds=1 if self.quick else rounds)
+        verify()
+        seconds = self._benchmark.stats.stats.data if self._benchmark.stats else []
+        if unit == PER_SECOND:
+            ours = [operations / run_s for run_s in seconds]
+        else:
+            ours = [run_s * 1e9 / operations for run_s in seconds]
+        self._benchmark.extra_info.update(
+            what=what, size=size, unit=unit, operations=operations, ours=ours, rivals=theirs
+        )
+        return self.add(Row(what, size, unit, ours, theirs))
+
+    def add(self, row: Row) -> Row:
+        """Add a row to the table."""
+        if row.ours:
+            self._rows.append(row)
+        return row
+
+    def figure(self, name: str, row: Row, *, over: str = "", faster_than: str = "") -> None:
+        """Put a plain number into the JSON, under a name that ends in the size.
+
+        Args:
+            name: the name without the size: `core_cycle_vs_floor` becomes `…_1e5`.
+            row: where it comes from.
+            over: divide our cost by this rival's.
+            faster_than: how many times as fast as this rival we are.
+        """
+        if not row.ours:
+            return
+        value: float | None = row.median
+        if over or faster_than:
+            value = row.times_as_fast(over or faster_than)
+            if value is not None and over:
+                value = 1 / value
+        if value is not None:
+            self._figures[f"{name}_{short(row.size)}"] = value
+
+
+def short(size: int) -> str:
+    """Return a size as figures name it: 1e5 for 100,000."""
+    exponent = len(str(size)) - 1
+    return f"1e{exponent}" if size == 10**exponent else str(size)

@@ -1,0 +1,63 @@
+"""What the operations are called with, made before anything is timed and the same in every run.
+
+Users are as many as open invitations. Who invites whom is random: nobody invites themselves, and no
+pair stands twice. Names are shuffled, so that walking through users is no walk through memory. Each
+text is a string of its own.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+TIMEOUT_MS_MIN = 31_000
+TEXT_BYTES = 64
+
+
+def names(count: int) -> list[str]:
+    """Return `count` user names in an order that says nothing of where they lie in memory."""
+    users = [f"user-{i:08d}" for i in range(count)]
+    random.Random(1).shuffle(users)
+    return users
+
+
+def pairs(count: int) -> tuple[list[int], list[int]]:
+    """Return inviters and invitees, by index, for `count` invitations among `count` users."""
+    pick = random.Random(2)
+    seen: set[tuple[int, int]] = set()
+    inviters, invitees = [], []
+    while len(inviters) < count:
+        pair = (pick.randrange(count), pick.randrange(count))
+        if pair[0] != pair[1] and pair not in seen:
+            seen.add(pair)
+            inviters.append(pair[0])
+            invitees.append(pair[1])
+    return inviters, invitees
+
+
+def order(below: int, count: int) -> list[int]:
+    """Return `count` indexes in random order; each can come several times."""
+    return random.Random(3).choices(range(below), k=count)
+
+
+def permutation(count: int) -> list[int]:
+    """Return the indexes below `count` in random order, each once."""
+    indexes = list(range(count))
+    random.Random(4).shuffle(indexes)
+    return indexes
+
+
+def timeouts_ms(count: int, span_ms: int = 16_384) -> list[int]:
+    """Return `count` random timeouts, from TIMEOUT_MS_MIN on."""
+    pick = random.Random(5)
+    return [TIMEOUT_MS_MIN + int(pick.random() * span_ms) for _ in range(count)]
+
+
+def texts(count: int, name: str) -> list[str]:
+    """Return `count` strings of TEXT_BYTES, no two alike."""
+    return [f"{name}-{i:010d}".ljust(TEXT_BYTES, "x") for i in range(count)]
+
+
+def packed(numbers: list[int]) -> bytes:
+    """Return numbers as the C face takes them: an array of uint32."""
+    return array("I", numbers).tobytes()

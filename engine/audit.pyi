@@ -1,0 +1,3 @@
+"""The self-check of a core: a C face only."""
+
+__pyx_capi__: dict[str, object]
