@@ -102,8 +102,8 @@ class Calls:
         users = operands.names(size)
         inviters, invitees = operands.pairs(size)
         self.machine = Machine(now_ms=1, ended_max=ENDED_MAX, ended_keep_ms=ENDED_KEEP_MS)
-        self.inviters = [users[k] for k in inviters]
-        self.invitees = [users[k] for k in invitees]
+        self.inviters = tuple(users[k] for k in inviters)
+        self.invitees = tuple(users[k] for k in invitees)
         self.first_timeouts = operands.timeouts_ms(size, 29_000)
         self.order = operands.order(size, cycles)
         self.timeouts = operands.timeouts_ms(cycles)
@@ -181,6 +181,7 @@ def test_cycle(measure: Measure, floor: Floor, size: int) -> None:
             "naive": lambda: naive_figure(size, "cycle_ns"),
             "floor, loaded": lambda: floor.figure("loaded", size, "cycle_ns"),
         },
+        slow=True,
     )
     measure.figure("python_cycle_vs_naive", row, faster_than="naive")
 
@@ -206,5 +207,6 @@ def test_expire(measure: Measure, size: int) -> None:
         prepare=calls.open_all,
         verify=verify,
         rivals={"naive": lambda: naive_figure(size, "expire_ns")},
+        slow=True,
     )
     measure.figure("python_expire_vs_naive", row, faster_than="naive")

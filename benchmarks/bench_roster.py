@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import operands
 from measure import Measure, cpu_ns
@@ -21,8 +22,8 @@ def test_answer_in_the_core(
     invitees = operands.packed([1 + k for k in range(size)])
     order = operands.packed([1 + k for k in operands.permutation(size)])
     users = operands.names(size + 1)
-    answering = [users[1 + k] for k in operands.permutation(size)]
-    asked = []
+    answering = tuple(users[1 + k] for k in operands.permutation(size))
+    asked: list[Any] = []
 
     def prepare() -> None:
         asked[:] = [core_cycle.Answers(invitees) for _ in range(lists)]
@@ -39,9 +40,9 @@ def test_answer_in_the_core(
             one.check()
 
     def naive_answers() -> float:
-        told = []
+        told: list[None] = []
         engines = [naive.Engine(lambda *_: told.append(None)) for _ in range(lists)]
-        ids = [engine.invite(0.0, users[0], users[1:], "data", 30.0) for engine in engines]
+        ids = [engine.invite(0.0, users[0], list(users[1:]), "data", 30.0) for engine in engines]
 
         def answer() -> None:
             for engine, invite_id in zip(engines, ids, strict=True):
@@ -69,7 +70,7 @@ def test_set_status(measure: Measure, size: int) -> None:
     lists = max(measure.operations(OPERATIONS) // size, 1)
     numbers = operands.permutation(size)
     users = operands.names(size)
-    names = [users[k] for k in numbers]
+    names = tuple(users[k] for k in numbers)
     rosters: list[Roster] = []
 
     def prepare() -> None:
@@ -120,7 +121,7 @@ def test_make(measure: Measure, size: int) -> None:
         rosters[:] = [Roster(numbers) for _ in range(lists)]
 
     def verify() -> None:
-        assert all(list(roster) == numbers for roster in rosters)
+        assert all(tuple(roster) == numbers for roster in rosters)
 
     row = measure(
         "list made, an invitee, Python",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -131,7 +131,7 @@ def test_expire(measure: Measure, size: int) -> None:
 # -- rivals ----------------------------------------------------------------------------------------
 
 
-def rearm_heap(order: list[int], first: list[int], delays: list[int]) -> float:
+def rearm_heap(order: Sequence[int], first: Sequence[int], delays: Sequence[int]) -> float:
     """Cancel by marking the entry; rebuild the heap when half of it is marked."""
     armed = [[delay, timer] for timer, delay in enumerate(first)]
     heap = list(armed)
@@ -155,7 +155,7 @@ def rearm_heap(order: list[int], first: list[int], delays: list[int]) -> float:
     return figure
 
 
-def expire_heap(delays: list[int], copies: int) -> float:
+def expire_heap(delays: Sequence[int], copies: int) -> float:
     """Pop what is due, one after another."""
     heaps = [[(delay, timer) for timer, delay in enumerate(delays)] for _ in range(copies)]
     for heap in heaps:
@@ -170,7 +170,9 @@ def expire_heap(delays: list[int], copies: int) -> float:
     return cpu_ns(run, len(delays) * copies)
 
 
-def rearm_loop(new_loop: NewLoop, order: list[int], first: list[int], delays: list[int]) -> float:
+def rearm_loop(
+    new_loop: NewLoop, order: Sequence[int], first: Sequence[int], delays: Sequence[int]
+) -> float:
     """Cancel and `call_later`, a turn of the loop every thousand."""
     early: list[None] = []
 

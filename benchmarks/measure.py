@@ -16,6 +16,11 @@ from typing import Any
 
 NS, PER_SECOND, BYTES = "ns", "/s", "bytes"
 
+# Runs of each; fewer where one takes seconds.
+ROUNDS = 5
+ROUNDS_SLOW = 3
+LARGE = 10_000
+
 # Runs a rival whole and returns its figure, in the unit of the row; None where it can't run here.
 Rival = Callable[[], float | None]
 
@@ -105,9 +110,9 @@ class Measure:
         verify: Callable[[], object] = lambda: None,
         rivals: Mapping[str, Rival] | None = None,
         unit: str = NS,
-        rounds: int = 5,
+        slow: bool = False,
     ) -> Row:
-        """Run ours and the rivals in turn, `rounds` times, and return the row.
+        """Run ours and the rivals in turn, ROUNDS times, and return the row.
 
         Args:
             what: what one operation is, for the table.
@@ -118,7 +123,7 @@ class Measure:
             verify: called after each run of ours; raises where an outcome is wrong.
             rivals: by name.
             unit: NS or PER_SECOND.
-            rounds: runs of each.
+            slow: whether a run takes seconds from LARGE on: then there are ROUNDS_SLOW.
         """
         theirs: dict[str, list[float]] = {name: [] for name in rivals or {}}
         ran = 0
@@ -135,16 +140,14 @@ class Measure:
             prepare()
             gc.collect()
 
-        self._benchmark.pedantic(run, setup=between, rounds=1 if self.quick else rounds)
+        rounds = 1 if self.quick else ROUNDS_SLOW if slow and size >= LARGE else ROUNDS
+        self._benchmark.pedantic(run, setup=between, rounds=rounds)
         verify()
         seconds = self._benchmark.stats.stats.data if self._benchmark.stats else []
         if unit == PER_SECOND:
             ours = [operations / run_s for run_s in seconds]
         else:
             ours = [run_s * 1e9 / operations for run_s in seconds]
-        self._benchmark.extra_info.update(
-            what=what, size=size, unit=unit, operations=operations, ours=ours, rivals=theirs
-        )
         return self.add(Row(what, size, unit, ours, theirs))
 
     def add(self, row: Row) -> Row:

@@ -3,61 +3,66 @@
 Users are as many as open invitations. Who invites whom is random: nobody invites themselves, and no
 pair stands twice. Names are shuffled, so that walking through users is no walk through memory. Each
 text is a string of its own.
+
+All are tuples: the garbage collector lets go of a tuple of strings or numbers, while it would walk
+through a long list again and again, at the expense of what is being timed.
 """
 
 from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Sequence
 
 TIMEOUT_MS_MIN = 31_000
 TEXT_BYTES = 64
 
 
-def names(count: int) -> list[str]:
+def names(count: int) -> tuple[str, ...]:
     """Return `count` user names in an order that says nothing of where they lie in memory."""
     users = [f"user-{i:08d}" for i in range(count)]
     random.Random(1).shuffle(users)
-    return users
+    return tuple(users)
 
 
-def pairs(count: int) -> tuple[list[int], list[int]]:
+def pairs(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return inviters and invitees, by index, for `count` invitations among `count` users."""
     pick = random.Random(2)
     seen: set[tuple[int, int]] = set()
-    inviters, invitees = [], []
+    inviters: list[int] = []
+    invitees: list[int] = []
     while len(inviters) < count:
         pair = (pick.randrange(count), pick.randrange(count))
         if pair[0] != pair[1] and pair not in seen:
             seen.add(pair)
             inviters.append(pair[0])
             invitees.append(pair[1])
-    return inviters, invitees
+    return tuple(inviters), tuple(invitees)
 
 
-def order(below: int, count: int) -> list[int]:
+def order(below: int, count: int) -> tuple[int, ...]:
     """Return `count` indexes in random order; each can come several times."""
-    return random.Random(3).choices(range(below), k=count)
+    return tuple(random.Random(3).choices(range(below), k=count))
 
 
-def permutation(count: int) -> list[int]:
+def permutation(count: int) -> tuple[int, ...]:
     """Return the indexes below `count` in random order, each once."""
     indexes = list(range(count))
     random.Random(4).shuffle(indexes)
-    return indexes
+    return tuple(indexes)
 
 
-def timeouts_ms(count: int, span_ms: int = 16_384) -> list[int]:
+def timeouts_ms(count: int, span_ms: int = 16_384) -> tuple[int, ...]:
     """Return `count` random timeouts, from TIMEOUT_MS_MIN on."""
     pick = random.Random(5)
-    return [TIMEOUT_MS_MIN + int(pick.random() * span_ms) for _ in range(count)]
+    return tuple(TIMEOUT_MS_MIN + int(pick.random() * span_ms) for _ in range(count))
 
 
-def texts(count: int, name: str) -> list[str]:
+def texts(count: int, name: str) -> tuple[str, ...]:
     """Return `count` strings of TEXT_BYTES, no two alike."""
-    return [f"{name}-{i:010d}".ljust(TEXT_BYTES, "x") for i in range(count)]
+    return tuple(f"{name}-{i:010d}".ljust(TEXT_BYTES, "x") for i in range(count))
 
 
-def packed(numbers: list[int]) -> bytes:
+def packed(numbers: Sequence[int]) -> bytes:
     """Return numbers as the C face takes them: an array of uint32."""
     return array("I", numbers).tobytes()

@@ -45,17 +45,18 @@ def print_table(rows: list[Row], notes: list[str], reporter: pytest.TerminalRepo
                 row.unit,
             )
             head = ["", "", "", ""]
-    console = Console(file=Writer(reporter), width=WIDTH)
-    console.print(table)
-    console.print(
-        "ratio: how many times as fast, or as small, as the rival we are; below 1 the rival is.",
-        "spread: between the quartiles of our runs.",
-        f"Machine: {machine()}.",
-        *notes,
-        sep="\n",
-        style="dim",
-        highlight=False,
-    )
+    console = Console(width=WIDTH, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+        console.print(
+            "ratio: how many times as fast, or as small, as the rival we are; below 1, it is.",
+            "spread: between the quartiles of our runs.",
+            f"Machine: {machine()}.",
+            *notes,
+            sep="\n",
+            highlight=False,
+        )
+    reporter.write(captured.get())
 
 
 def number(value: float) -> str:
@@ -100,23 +101,3 @@ def figures_as_json(rows: list[Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-class Writer:
-    """A file for rich that writes through pytest."""
-
-    def __init__(self, reporter: pytest.TerminalReporter) -> None:
-        self._reporter = reporter
-        self.encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        """Write a piece of text."""
-        self._reporter.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: pytest flushes."""
-
-    def isatty(self) -> bool:
-        """Say no: a plain table."""
-        return False

@@ -45,7 +45,7 @@ cdef enum: ENGINE_ABI = 1
 
 cdef enum:  # Result
     DONE = 0
-    DUE = 1                 # something ends at or before now: advance first
+    DUE = 1                 # timers have to move, or to end something, by now: advance first
     UNKNOWN = 2             # the ID names nothing that is remembered
     ENDED = 3               # the invitation has ended and is remembered
     ANSWERED = 4            # the invitee has ended already

@@ -253,15 +253,16 @@ cdef uint32_t oldest_without_deadline(
 cdef int reserve_opening(core_t *c, const opening_t *o, uint32_t *index) noexcept nogil:
     """Reserve facts, a slot, and a list where one is needed; all or nothing."""
     cdef uint64_t pages = (<uint64_t>o.count + PAGE_ENTRIES - 1) >> PAGE_SHIFT
+    cdef bint listed = o.count != 1 or o.group != NONE
     index[0] = NONE
+    if listed and c.pages.used + pages > c.pages.table.limit:
+        return TABLE_FULL
     if not facts_reserve(&c.facts, 2):
         return NO_MEMORY
     if not slot_ready(c):
         return NO_MEMORY if c.invitations.top < c.invitations.limit else TABLE_FULL
-    if o.count == 1 and o.group == NONE:
+    if not listed:
         return DONE
-    if c.pages.used + pages > c.pages.table.limit:
-        return TABLE_FULL
     index[0] = list_take(c)
     if index[0] == NONE:
         return NO_MEMORY if c.lists.top < c.lists.limit else TABLE_FULL

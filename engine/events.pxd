@@ -1,8 +1,13 @@
 """Facts as events: the reading that people hear."""
 
+from libc.stdint cimport uint32_t, uint64_t
+
 from pysignal.engine.core cimport core_t
 from pysignal.engine.facts cimport Event, fact_t
 from pysignal.engine.users cimport Names
 
+cdef list events_of(
+    const core_t *c, uint32_t *count, uint64_t up_to, Names users, Names groups, list rolls,
+)
 cdef Event event_of(const core_t *c, const fact_t *fact, Names users, Names groups, list rolls)
 cdef int drop_rolls(const core_t *c, list rolls) except -1

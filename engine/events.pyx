@@ -27,6 +27,7 @@ from pysignal.engine.core cimport (
 from pysignal.engine.facts cimport (
     ENDS,
     FACT_ACCEPTED,
+    FACT_MARKED,
     FACT_MODIFIED,
     FACT_OPENED,
     FACT_REJECTED,
@@ -44,6 +45,34 @@ from pysignal.engine import facts
 cdef object FIRST = itemgetter(0)
 cdef tuple KIND_OF = facts.KINDS
 cdef tuple REASON_OF = facts.REASON_NAMES
+
+
+cdef list events_of(
+    const core_t *c, uint32_t *count, uint64_t up_to, Names users, Names groups, list rolls,
+):
+    """The events of the oldest facts that wait: at most `count`, up to a commit position.
+
+    `count` becomes the number of facts that were read. They stay where they are.
+    """
+    cdef list out = []
+    cdef uint32_t at
+    cdef fact_t fact
+    for at in range(count[0]):
+        # A copy: making an event may run the garbage collector, and that anything at all.
+        fact = c.facts.items[c.facts.head + at]
+        if fact.position > up_to:
+            count[0] = at
+            break
+        if fact.kind == FACT_MARKED:
+            continue
+        try:
+            out.append(event_of(c, &fact, users, groups, rolls))
+        except MemoryError:
+            if at == 0:
+                raise
+            count[0] = at       # those before it are told; it waits for the next call
+            break
+    return out
 
 
 cdef Event event_of(const core_t *c, const fact_t *fact, Names users, Names groups, list rolls):

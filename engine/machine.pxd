@@ -27,8 +27,11 @@ cdef class Machine:
 
     cdef int forget_idle(self, Py_ssize_t count) except -1
     cdef uint32_t number_of(self, str user, str what) except? 0xFFFFFFFF
+    cdef uint32_t number_of_group(self, str group) except? 0xFFFFFFFF
     cdef uint32_t intern_all(self, list users) except? 0xFFFFFFFF
-    cdef int settle_result(self, int result, str invite_id, uint32_t user) except -1
+    cdef int settle_result(
+        self, int result, str invite_id, uint32_t user, uint64_t handle=*,
+    ) except -1
     cdef void release_data(self, uint32_t count) noexcept
     cdef int answer(
         self, uint64_t now_ms, str invite_id, str invitee, uint8_t status, str data,

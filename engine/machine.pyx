@@ -47,11 +47,10 @@ from pysignal.engine.core cimport (
     limits_t,
     opening_t,
 )
-from pysignal.engine.events cimport drop_rolls, event_of
+from pysignal.engine.events cimport drop_rolls, events_of
 from pysignal.engine.facts cimport (
     FACT_ACCEPTED,
     FACT_CANCELLED,
-    FACT_MARKED,
     RELEASES,
     fact_t,
     facts_waiting,
@@ -61,7 +60,7 @@ from pysignal.engine.records cimport check_name, encode_record, hash_state
 from pysignal.engine.roster cimport ACCEPTED, REJECTED
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.texts cimport handle_of, release
-from pysignal.engine.users cimport users_acquire, users_release
+from pysignal.engine.users cimport users_acquire, users_release, users_t
 from pysignal.engine.views cimport (
     info_of,
     infos_in_group,
@@ -227,18 +226,16 @@ cdef class Machine:
         o.device = device
         o.flags = (ONLINE_ONLY if online_only else 0) | (PARTIES_ONLY if parties_only else 0)
         if group_id:
-            check_name(group_id, "group_id")
-            o.group = self.groups.intern(&self.core.groups, group_id)
+            o.group = self.number_of_group(group_id)
         if o.inviter == NONE or one == NONE or (group_id and o.group == NONE):
             raise Refused("table_full")
         o.random = self.entropy.next()
         o.data = handle_of(data)
         result = core_open(&self.core, &o, &name)
-        if result != DONE:
+        if result == BAD_NUMBER:
             release(o.data)
-            if result == BAD_NUMBER:
-                raise ValueError("invitees: the inviter is among them")
-            self.settle_result(result, "", NONE)
+            raise ValueError("invitees: the inviter is among them")
+        self.settle_result(result, "", NONE, o.data)
         return id_text(name)
 
     cdef int forget_idle(self, Py_ssize_t count) except -1:
@@ -254,10 +251,17 @@ cdef class Machine:
 
     cdef uint32_t number_of(self, str user, str what) except? 0xFFFFFFFF:
         """The number of a user, a new idle one if need be; NONE when the table is full."""
-        if user is None:
-            raise TypeError(f"{what}: a user is a str, not None")
-        check_name(user, what)
-        return self.users.intern(&self.core.users, user)
+        cdef uint32_t number = self.users.find(user)
+        if number == NONE:
+            number = new_number(self.users, &self.core.users, user, what)
+        return number
+
+    cdef uint32_t number_of_group(self, str group) except? 0xFFFFFFFF:
+        """Likewise, of a group."""
+        cdef uint32_t number = self.groups.find(group)
+        if number == NONE:
+            number = new_number(self.groups, &self.core.groups, group, "group_id")
+        return number
 
     cdef uint32_t intern_all(self, list users) except? 0xFFFFFFFF:
         """Put the numbers of a list of users into the scratch; how many, or NONE: table full."""
@@ -300,15 +304,13 @@ cdef class Machine:
         cdef uint32_t user = self.users.find(invitee)
         cdef invite_id_t name
         cdef uint64_t handle
-        cdef int result
         if not id_parse(invite_id, &name):
             return self.settle_result(UNKNOWN, invite_id, user)
         handle = handle_of(data)
-        result = core_answer(&self.core, now_ms, name, user, status, handle, device)
-        if result != DONE:
-            release(handle)
-            return self.settle_result(result, invite_id, user)
-        return 0
+        return self.settle_result(
+            core_answer(&self.core, now_ms, name, user, status, handle, device),
+            invite_id, user, handle,
+        )
 
     def cancel(
         self, uint64_t now_ms, str invite_id not None, str inviter, str data="", *,
@@ -318,7 +320,6 @@ cdef class Machine:
         cdef uint32_t user = NONE
         cdef invite_id_t name
         cdef uint64_t handle
-        cdef int result
         if inviter is not None:
             user = self.users.find(inviter)
             if user == NONE:
@@ -326,10 +327,9 @@ cdef class Machine:
         if not id_parse(invite_id, &name):
             return self.settle_result(UNKNOWN, invite_id, user)
         handle = handle_of(data)
-        result = core_cancel(&self.core, now_ms, name, user, handle, device)
-        if result != DONE:
-            release(handle)
-            self.settle_result(result, invite_id, user)
+        self.settle_result(
+            core_cancel(&self.core, now_ms, name, user, handle, device), invite_id, user, handle,
+        )
 
     def modify(
         self, uint64_t now_ms, str invite_id not None, str inviter not None, str data="", *,
@@ -339,16 +339,13 @@ cdef class Machine:
         cdef uint32_t user = self.users.find(inviter)
         cdef invite_id_t name
         cdef uint64_t handle
-        cdef int result
         if not id_parse(invite_id, &name):
             return self.settle_result(UNKNOWN, invite_id, user)
         handle = handle_of(data)
-        result = core_modify(
-            &self.core, now_ms, name, user, handle, expected_version, device,
+        self.settle_result(
+            core_modify(&self.core, now_ms, name, user, handle, expected_version, device),
+            invite_id, user, handle,
         )
-        if result != DONE:
-            release(handle)
-            self.settle_result(result, invite_id, user)
 
     def mark_told(self, uint64_t now_ms, str invite_id not None, str invitee not None):
         """Note that some session of a pending invitee was told of the opening (SPEC section 3)."""
@@ -378,7 +375,8 @@ cdef class Machine:
         """End a user's part in every open invitation of a group, in the order of opening.
 
         Returns:
-            Whether there is more to end than `budget` steps: call again before anything else.
+            Whether the budget was used up, so that there may be more: call again before anything
+            else.
         """
         cdef uint32_t number = self.users.find(user), group = self.groups.find(group_id)
         if number == NONE or group == NONE:
@@ -392,7 +390,8 @@ cdef class Machine:
         """Cancel every open invitation of a group, in the order of opening.
 
         Returns:
-            Whether there is more to end than `budget` steps: call again before anything else.
+            Whether the budget was used up, so that there may be more: call again before anything
+            else.
         """
         cdef uint32_t group = self.groups.find(group_id)
         if group == NONE:
@@ -408,7 +407,8 @@ cdef class Machine:
             budget: steps at most; a step is an invitee that ends or a timer that moves.
 
         Returns:
-            Whether more is due: call again before any other operation.
+            Whether the budget was used up, so that more may be due: call again before any other
+            operation.
         """
         self.settle_result(core_advance(&self.core, now_ms, &budget), None, NONE)
         return budget <= 0
@@ -436,12 +436,15 @@ cdef class Machine:
         users_release(&self.core.users, self.users.find(user))
         self.forget_idle(1)
 
-    cdef int settle_result(self, int result, str invite_id, uint32_t user) except -1:
-        """Raise what is not DONE."""
+    cdef int settle_result(
+        self, int result, str invite_id, uint32_t user, uint64_t handle=0,
+    ) except -1:
+        """Raise what is not DONE, and give back the text that was not taken."""
         cdef invite_id_t name
         cdef uint32_t slot
         if result == DONE:
             return 0
+        release(handle)
         if result == NO_MEMORY:
             raise MemoryError("the engine is out of memory; nothing was changed")
         info = None
@@ -480,22 +483,10 @@ cdef class Machine:
             up_to: commit position; with a journal, the last one that is durable. A fact that was
                 not recorded yet is never taken there.
         """
-        cdef uint32_t waiting = self.recorded if self.journaled else facts_waiting(&self.core.facts)
-        cdef uint32_t count = 0
-        cdef list out = []
-        cdef fact_t fact
-        while count < waiting:
-            fact = self.core.facts.items[self.core.facts.head + count]
-            if fact.position > up_to:
-                break
-            if fact.kind != FACT_MARKED:
-                try:
-                    out.append(event_of(&self.core, &fact, self.users, self.groups, self.rolls))
-                except MemoryError:
-                    if count == 0:
-                        raise
-                    break       # those before it are told; it waits for the next call
-            count += 1
+        cdef uint32_t count = self.recorded if self.journaled else facts_waiting(&self.core.facts)
+        cdef list out = events_of(
+            &self.core, &count, up_to, self.users, self.groups, self.rolls,
+        )
         self.release_data(count)
         if self.journaled:
             self.recorded -= count
@@ -589,3 +580,14 @@ cdef class Machine:
     def id_key(self):
         """The 16 bytes that hide slots in IDs: a journal keeps them before the first record."""
         return self.key
+
+
+cdef uint32_t new_number(Names names, users_t *table, str name, str what) except? 0xFFFFFFFF:
+    cdef uint32_t number
+    if name is None:
+        raise TypeError(f"{what}: a name is a str, not None")
+    check_name(name, what)
+    number = names.intern(table, name)
+    if number == NONE and table.table.top < table.table.limit:
+        raise MemoryError(f"{what}: the engine is out of memory; nothing was changed")
+    return number

@@ -34,17 +34,7 @@ cdef enum:
     FORMAT_VERSION = 1
     NAME_BYTES_MAX = 255
 
-cdef int refuse_name(str name, str what) except -1
-
-
-cdef inline int check_name(str name, str what) except -1:
-    """Refuse a name that no record could hold: an empty one, or one of too many bytes."""
-    # A character has at most four bytes.
-    if 0 < len(name) <= NAME_BYTES_MAX // 4:
-        return 0
-    return refuse_name(name, what)
-
-
+cdef int check_name(str name, str what) except -1
 cdef bytes encode_record(const core_t *c, const fact_t *fact, Names users, Names groups)
 cdef int encode_image(
     bytearray out, const core_t *c, uint32_t slot, Names users, Names groups,

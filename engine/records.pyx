@@ -7,10 +7,12 @@ from libc.string cimport memcpy
 
 from pysignal.engine.core cimport (
     CALLED_OFF,
+    DAY_MS,
     FREE_SLOT,
     LISTED,
     MARKS,
     OPEN,
+    TIMEOUT_DAYS_MAX,
     core_find,
     core_id,
     core_t,
@@ -52,7 +54,8 @@ cdef inline int put_u64(bytearray out, uint64_t value) except -1:
     return put(out, &value, 8)
 
 
-cdef int refuse_name(str name, str what) except -1:
+cdef int check_name(str name, str what) except -1:
+    """Refuse a name that no record could hold."""
     if not name:
         raise ValueError(f"{what}: a name is needed, not an empty text")
     if len(encode(name)) > NAME_BYTES_MAX:
@@ -292,8 +295,15 @@ cdef int decode_opening(Reader reader, Record record) except -1:
     o.count = reader.u32()
     record.invitees = [reader.user() for _ in range(o.count)]
     check_invitees(record.actor, record.invitees)
+    check_deadline(record.fact.time_ms, record.deadline_ms)
     if o.flags & MARKS or bool(o.flags & LISTED) == (o.count == 1 and not record.group):
         raise ValueError(f"record: flags {o.flags} contradict the invitees")
+    return 0
+
+
+cdef int check_deadline(uint64_t begin_ms, uint64_t deadline_ms) except -1:
+    if not begin_ms <= deadline_ms <= begin_ms + <uint64_t>TIMEOUT_DAYS_MAX * DAY_MS:
+        raise ValueError(f"a deadline at {deadline_ms} does not fit to an opening at {begin_ms}")
     return 0
 
 
@@ -311,7 +321,7 @@ cdef Image decode_image(Reader reader, uint32_t slot):
     """The image of a slot, which must be the next one."""
     cdef Image image = Image()
     cdef invitation_t *one = &image.one
-    cdef uint64_t end_position, end_ms
+    cdef uint64_t begin_ms, end_position, end_ms
     cdef uint32_t device
     image.slot = reader.u32()
     if image.slot != slot:
@@ -327,12 +337,15 @@ cdef Image decode_image(Reader reader, uint32_t slot):
         raise ValueError("snapshot: a state, status or reason is unknown")
     one.secret = reader.u64()
     one.position = reader.u64()
-    one.opened_ms = <uint32_t>reader.u64()
+    begin_ms = reader.u64()
+    one.opened_ms = <uint32_t>begin_ms
     image.deadline_ms = reader.u64()
     end_position = reader.u64()
     end_ms = reader.u64()
     device = reader.u32()
-    if one.state != OPEN:
+    if one.state == OPEN:
+        check_deadline(begin_ms, image.deadline_ms)
+    else:
         set_ended(one, end_position, end_ms, device)
     one.data_version = reader.u32()
     image.inviter = reader.user()

@@ -149,26 +149,32 @@ cdef int compare_opening(const core_t *c, const fact_t *fact, const opening_t *o
 
 cdef int compare_change(const core_t *c, const fact_t *fact) noexcept nogil:
     """Whether anything but an opening fits to its invitation."""
-    cdef uint32_t slot = core_find(c, fact.id), ref, pending
+    cdef uint32_t slot = core_find(c, fact.id), affected, ref
     cdef const invitation_t *one
+    cdef bint ends = False
     if slot == NONE or invitation_at(c, slot).state != OPEN:
         return MISFIT
     one = invitation_at(c, slot)
+    if fact.kind == FACT_MARKED or fact.kind == FACT_MODIFIED:
+        affected = 0
+    elif fact.kind == FACT_ACCEPTED or fact.kind == FACT_REJECTED:
+        affected = 1
+        ends = core_pending(c, one) == 1
+    else:
+        affected = core_pending(c, one)
+        ends = True
+    if fact.affected != affected or (fact.flags & ENDS != 0) != ends:
+        return MISFIT
     if fact.kind != FACT_MARKED and fact.seq != core_seq(c, slot) + 1:
         return MISFIT
-    if fact.kind == FACT_MODIFIED:
-        return APPLIED if fact.data_version == one.data_version + 1 else MISFIT
-    pending = core_pending(c, one)
-    if fact.kind == FACT_CANCELLED or fact.kind == FACT_TIMED_OUT:
-        return APPLIED if fact.flags & ENDS and fact.affected == pending else MISFIT
-    ref = NONE if fact.subject == NONE else core_entry(c, slot, fact.subject)
-    if ref == NONE:
+    if fact.data_version != one.data_version + (fact.kind == FACT_MODIFIED):
         return MISFIT
-    if fact.kind == FACT_MARKED:
+    if fact.kind == FACT_MODIFIED or fact.kind == FACT_CANCELLED or fact.kind == FACT_TIMED_OUT:
         return APPLIED
-    if core_status(c, slot, ref) > PENDING or fact.affected != 1:
+    ref = NONE if fact.subject == NONE else core_entry(c, slot, fact.subject)
+    if ref == NONE or (affected and core_status(c, slot, ref) > PENDING):
         return MISFIT
-    return APPLIED if (fact.flags & ENDS != 0) == (pending == 1) else MISFIT
+    return APPLIED
 
 
 # -- applying --------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ cdef uint32_t group_number(Machine machine, str group) except? 0xFFFFFFFF:
     """The number of a group, or NONE for no group."""
     cdef uint32_t number = NONE
     if group:
-        number = machine.groups.intern(&machine.core.groups, group)
+        number = machine.number_of_group(group)
         if number == NONE:
             raise MemoryError("groups: the table is full")
     return number

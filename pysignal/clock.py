@@ -130,7 +130,7 @@ class VirtualClock(Clock):
             self._now_ms = max(self._now_ms, when_ms)
             call()
             await self.settle()
-        self._now_ms = until_ms
+        self._now_ms = max(self._now_ms, until_ms)  # somebody else may have gone further
         await self.settle()
 
     async def settle(self) -> None:

@@ -28,9 +28,10 @@ cdef class Receiver:
     cdef public list subscriptions
     cdef public list streams
     cdef public object courier
+    cdef public uint64_t since
 
     cdef int hear(self, Event event) except -1
-    cdef int queue(self, method, tuple args, Subscription subscription, str about) except -1
+    cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1
 
 
 @cython.final
@@ -60,6 +61,7 @@ cdef class Entry:
     cdef readonly list receivers
     cdef readonly Receiver acting
     cdef readonly uint64_t rests_on
+    cdef uint64_t number
 
 
 @cython.final
@@ -70,6 +72,7 @@ cdef class Delivery:
     cdef readonly dict watchers
     cdef public uint64_t durable
     cdef readonly uint64_t fed
+    cdef readonly uint64_t posted
     cdef readonly list told
     cdef object queue
     cdef object failed

@@ -63,6 +63,7 @@ cdef class Receiver:
         subscriptions: replaced, never changed, so that a drain can walk it.
         streams: queues of `session.events()`, with a method `put(event) -> bool`.
         courier: runs `async def` methods; `put` returns False when it is full.
+        since: what was queued before this number is not for the session: it logged in later.
     """
 
     def __init__(self, str user_id, str device_id):
@@ -75,10 +76,10 @@ cdef class Receiver:
         """Set the number that stands for the device in the engine."""
         self.device_number = number
 
-    def listener_failed(self, method, str about):
+    def listener_failed(self, method, about):
         """Called when a listener has raised; overridden."""
 
-    def overflow(self, str about):
+    def overflow(self, about):
         """Called when a queue of this session is full; overridden."""
 
     cdef int hear(self, Event event) except -1:
@@ -89,32 +90,37 @@ cdef class Receiver:
             method = subscription.methods[event.code]
             if method is not None and subscription.active and self.online:
                 if subscription.queued[event.code]:
-                    self.queue(method, arguments(event), subscription, event.invite_id)
+                    self.queue(method, arguments(event), subscription, event)
                 else:
                     try:
                         call(method, event)
                     except (Exception, CancelledError):
-                        self.listener_failed(method, event.invite_id)
+                        self.listener_failed(method, event)
             method = subscription.on_event
             if method is not None and subscription.active and self.online:
                 if subscription.on_event_queued:
-                    self.queue(method, (event,), subscription, event.invite_id)
+                    self.queue(method, (event,), subscription, event)
                 else:
                     try:
                         method(event)
                     except (Exception, CancelledError):
-                        self.listener_failed(method, event.invite_id)
+                        self.listener_failed(method, event)
         if self.streams and self.online:
             for stream in <list>self.streams:
                 if not stream.put(event):
-                    self.overflow(event.invite_id)
+                    self.overflow(event)
                     return 0
         return 0
 
-    cdef int queue(self, method, tuple args, Subscription subscription, str about) except -1:
-        if not self.courier.put(method, args, subscription, about):
-            self.overflow(about)
+    cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1:
+        if not self.courier.put(method, args, subscription, event):
+            self.overflow(event)
         return 0
+
+
+cdef inline bint hears(Entry entry, Receiver receiver):
+    """Whether a receiver of an entry is to hear it now."""
+    return receiver.online and receiver is not entry.acting and entry.number >= receiver.since
 
 
 cdef int call(method, Event event) except -1:
@@ -191,6 +197,7 @@ cdef class Delivery:
         watchers: lists of handles that follow an invitation, by its ID; each has `feed(event)`.
         durable: entries that rest on this many records, or fewer, may leave.
         fed: commit position of the last event that handles have heard.
+        posted: how many entries have been queued so far.
         told: (invite ID, user) of openings without a deadline and group that were handed over; the
             hub takes them out.
     """
@@ -221,6 +228,8 @@ cdef class Delivery:
         entry.receivers = receivers
         entry.acting = acting
         entry.rests_on = rests_on
+        entry.number = self.posted
+        self.posted += 1
         self.queue.append(entry)
 
     def post_event(self, Event event, audience, uint64_t rests_on):
@@ -270,10 +279,10 @@ cdef class Delivery:
         cdef Entry entry
         cdef list out = []
         if self.current is not None and receiver in self.current.receivers[self.at:]:
-            if receiver is not self.current.acting and isinstance(self.current.item, Event):
+            if hears(self.current, receiver) and isinstance(self.current.item, Event):
                 out.append(self.current.item)
         for entry in self.queue:
-            if isinstance(entry.item, Event) and receiver is not entry.acting:
+            if isinstance(entry.item, Event) and hears(entry, receiver):
                 if receiver in entry.receivers:
                     out.append(entry.item)
         return out
@@ -305,8 +314,7 @@ cdef class Delivery:
                 self.feed(<Event>entry.item)
             items.append(entry.item)
             receivers.append([
-                receiver for receiver in entry.receivers
-                if receiver is not entry.acting and receiver.online
+                receiver for receiver in entry.receivers if hears(entry, receiver)
             ])
             if isinstance(entry.item, Event):
                 for receiver in <list>receivers[len(receivers) - 1]:
@@ -342,7 +350,7 @@ cdef class Delivery:
             while self.at < len(entry.receivers):
                 receiver = entry.receivers[self.at]
                 self.at += 1
-                if receiver is entry.acting or not receiver.online:
+                if not hears(entry, receiver):
                     continue
                 self.give(entry, receiver)
                 calls += 1

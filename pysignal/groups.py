@@ -7,7 +7,7 @@ the same way as those on invitations, so that "is a member" has one answer at ea
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
 from pysignal import text
@@ -56,23 +56,18 @@ class GroupOperations:
             group_id = text.group_id(group_id)
         members = text.user_ids(member_list, "member_list")
 
-        async def create() -> str:
-            chosen = group_id or f"group-{secrets.token_hex(8)}"
-            await self._change(
-                groups.create,
-                actor.user_id,
-                group_type,
-                chosen,
-                name=name,
-                members=members,
-                time_ms=actor.hub.now_ms,
-            )
-            return chosen
-
-        if request_id is None:
-            return await create()
-        arguments = ("create_group", group_type, group_id, name, members)
-        return await actor.hub.requests.once(actor.user_id, request_id, arguments, create)
+        record = await self._change(
+            request_id,
+            ("create_group", group_type, group_id, name, members),
+            groups.create,
+            actor.user_id,
+            group_type,
+            group_id or f"group-{secrets.token_hex(8)}",
+            name=name,
+            members=members,
+            time_ms=actor.hub.now_ms,
+        )
+        return record.group_id
 
     async def join_group(self, group_id: str, *, request_id: str | None = None) -> None:
         """Join a group whose type lets anybody in.
@@ -287,27 +282,28 @@ class GroupOperations:
         actor = self._actor
         group_id = text.group_id(group_id)
 
-        async def change() -> GroupRecord:
-            if timed:
-                options["time_ms"] = actor.hub.now_ms
-            return await self._change(decide, actor.user_id, group_id, *args, **options)
-
-        if request_id is None:
-            return await change()
         arguments = (operation, group_id, *args, *sorted(options.items()))
-        return await actor.hub.requests.once(actor.user_id, request_id, arguments, change)
+        if timed:
+            options["time_ms"] = actor.hub.now_ms
+        return await self._change(
+            request_id, arguments, decide, actor.user_id, group_id, *args, **options
+        )
 
     async def _change(
-        self, decide: Callable[..., GroupRecord], *args: Any, **options: Any
+        self,
+        request_id: str | None,
+        arguments: Hashable,
+        decide: Callable[..., GroupRecord],
+        *args: Any,
+        **options: Any,
     ) -> GroupRecord:
         actor = self._actor
-        record: GroupRecord = await actor.hub.perform(
-            actor.hub.shard.change_group,
-            actor.user_id,
-            actor.device_number,
-            decide,
-            args,
-            options,
+        hub = actor.hub
+        command: Callable[..., Any] = hub.shard.change_group
+        if request_id is not None:
+            command = hub.requests.once(actor.user_id, request_id, arguments, command)
+        record: GroupRecord = await hub.perform(
+            command, actor.user_id, actor.device_number, decide, args, options
         )
         return record
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import orjson
@@ -38,7 +38,7 @@ from pysignal.groups import ServerGroups
 from pysignal.invitation import Actor, Outcome, Watch
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
-from pysignal.listeners import SignalingListener, log_failure
+from pysignal.listeners import Courier, SignalingListener, log_failure
 from pysignal.membership import Groups
 from pysignal.presence import Presence
 from pysignal.requests import Requests
@@ -97,6 +97,7 @@ class Hub(ServerActs):
     ) -> None:
         self.limits = limits or Limits()
         self.is_open = False
+        self.couriers: set[Courier] = set()
         self._journal = journal
         self._clock = clock or Clock()
         self._sink = sink
@@ -179,6 +180,7 @@ class Hub(ServerActs):
         """End: deliver what was committed, then log every session out. Invitations stay open."""
         if not self.is_open:
             return
+        self.require_thread()
         self.publish()
         if self._writer is not None:
             await self._writer.close()
@@ -199,8 +201,8 @@ class Hub(ServerActs):
             for watch in list(watches):
                 watch.fail(error)
         await asyncio.sleep(0)
-        for session in sessions:
-            await session.courier.stop()
+        for courier in list(self.couriers):
+            await courier.stop()
 
     def require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
@@ -261,11 +263,11 @@ class Hub(ServerActs):
     async def log_in(self, session: Session, cold: bool) -> None:
         """Bring a session online; called by `Session.login`."""
         self.require()
-        if session.online:
-            raise InvalidParameter("session", "it is logged in already: log it out first")
         await self.perform(self._enter, session, cold)
 
     def _enter(self, now_ms: int, session: Session, cold: bool) -> Any:
+        if session.online:
+            raise InvalidParameter("session", "it is logged in already: log it out first")
         if self.shard.tick(now_ms):
             return MORE
         self.publish()
@@ -277,10 +279,16 @@ class Hub(ServerActs):
             )
         return None
 
-    def log_out(self, session: Session, error: SignalingError, callback: str = "") -> None:
+    def log_out(
+        self,
+        session: Session,
+        error: SignalingError,
+        callback: str = "",
+        missed: Sequence[Event] = (),
+    ) -> None:
         """Take a session offline; called by the session."""
         self.publish()
-        self._presence.leave(session)
+        self._presence.leave(session, missed)
         self._forget_audiences(session.user_id)
         session.ended(error, callback)
 
@@ -306,7 +314,7 @@ class Hub(ServerActs):
         now_ms = self._clock.now_ms()
         if self._writer is not None:
             self._writer.require()
-        if self._queue or len(self.delivery) >= BACKLOG_MAX:
+        if self._queue or self._backlog >= BACKLOG_MAX:
             return await self._wait_in_turn(now_ms, command, args)
         if not self._turn_scheduled:
             self._schedule()
@@ -322,6 +330,11 @@ class Hub(ServerActs):
             await self._until_durable()
         return result
 
+    @property
+    def _backlog(self) -> int:
+        """Entries that wait for delivery, and facts that will be some."""
+        return len(self.delivery) + self.shard.machine.waiting
+
     async def _wait_in_turn(
         self, now_ms: int, command: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
@@ -329,8 +342,9 @@ class Hub(ServerActs):
         self._queue.append(waiting)
         self._schedule()
         try:
-            # The command is carried out even where nobody waits for it any more.
-            result = await asyncio.shield(waiting.future)
+            # The command is carried out even where nobody waits for it any more. The future is
+            # awaited as it is: one more step, and events could overtake the answer.
+            result = await waiting.future
         except SignalingError:
             if self._writer is not None:
                 await self._until_durable()
@@ -347,7 +361,7 @@ class Hub(ServerActs):
     def _run_queue(self) -> None:
         """Carry out commands that wait, as far as a turn goes."""
         until_ns = stopwatch_ns() + TURN_NS
-        while self._queue and len(self.delivery) < BACKLOG_MAX:
+        while self._queue and self._backlog < BACKLOG_MAX:
             waiting = self._queue[0]
             try:
                 result = waiting.command(waiting.now_ms, *waiting.args)
@@ -382,7 +396,7 @@ class Hub(ServerActs):
             self._run_queue()
             self._note_told()
         finally:
-            blocked = len(self.delivery) >= BACKLOG_MAX and not more
+            blocked = self._backlog >= BACKLOG_MAX and not more
             if more or self.shard.machine.waiting or (self._queue and not blocked):
                 self._schedule()
             self._set_timer()

@@ -20,6 +20,9 @@ from pysignal.errors import SignalingError
 
 log = logging.getLogger("pysignal")
 
+# How long the end of a hub waits for what listeners do about it, seconds.
+STOP_S = 1.0
+
 
 class SignalingListener:
     """Override what you want to hear; each method can be a plain one or `async def`.
@@ -165,6 +168,10 @@ def is_async(method: Callable[..., Any]) -> bool:
     )
 
 
+# A call that waits: the method, its arguments, whose it is, and the event or group it is about.
+_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, Event | str]
+
+
 class Courier:
     """Runs the `async def` methods of one session, one after another, in one task.
 
@@ -172,20 +179,22 @@ class Courier:
 
     Args:
         capacity: calls waiting at most.
+        running: the couriers of the hub whose task runs; this one enters and leaves it.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, str]]
-        self._waiting = deque()
+    def __init__(self, capacity: int, running: set[Courier]) -> None:
+        self._waiting: deque[_Waiting] = deque()
         self._capacity = capacity
+        self._running = running
         self._task: asyncio.Task[None] | None = None
+        self._is_calling = False
 
     def put(
         self,
         method: Callable[..., Any],
         args: tuple[Any, ...],
         subscription: Subscription | None,
-        about: str,
+        about: Event | str,
     ) -> bool:
         """Queue a call; False when there is no room.
 
@@ -193,50 +202,78 @@ class Courier:
             method: an `async def` method.
             args: its arguments.
             subscription: the call is dropped when this has been removed meanwhile.
-            about: the invitation or group, for the log.
+            about: the event, or what the call is about, for the log.
         """
         if len(self._waiting) >= self._capacity:
             return False
         self._waiting.append((method, args, subscription, about))
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._start()
         return True
+
+    def _start(self) -> None:
+        # A task that was cancelled before its first step is done without having run.
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._running.add(self)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 method, args, subscription, about = self._waiting.popleft()
                 if subscription is None or subscription.active:
+                    self._is_calling = True
                     await guarded(method(*args), method, about)
+                    self._is_calling = False
         finally:
+            self._is_calling = False
             self._task = None
+            self._running.discard(self)
             if self._waiting:  # the task was cancelled, by a listener of its own perhaps
-                self._task = asyncio.get_running_loop().create_task(self._run())
+                self._start()
 
-    def close(self) -> None:
-        """Drop what waits. The call that is running may finish."""
+    def close(self) -> list[Event]:
+        """Drop what waits, and return the events among it. The call that is running may finish."""
+        dropped = [waiting[3] for waiting in self._waiting]
         self._waiting.clear()
+        return [about for about in dropped if isinstance(about, Event)]
 
     async def stop(self) -> None:
-        """Drop what waits and cancel what runs."""
+        """Cancel what runs, and end what waits (news of the end) within `STOP_S`."""
+        if self._task is asyncio.current_task():
+            return
+        if self._is_calling:
+            await self._cancel()
+        if self._task is not None and self._waiting:
+            await asyncio.wait({self._task}, timeout=STOP_S)
         self._waiting.clear()
+        await self._cancel()
+
+    async def _cancel(self) -> None:
         task = self._task
-        if task is not None and task is not asyncio.current_task():
+        if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
 async def guarded(
-    call: Coroutine[Any, Any, Any] | Awaitable[Any], method: Callable[..., Any], about: str
+    call: Coroutine[Any, Any, Any] | Awaitable[Any],
+    method: Callable[..., Any],
+    about: Event | str,
 ) -> None:
     """Await a listener's method; what it raises is logged."""
     try:
         await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        log_failure(method, about)
     except Exception:
         log_failure(method, about)
 
 
-def log_failure(method: Callable[..., Any], about: str) -> None:
+def log_failure(method: Callable[..., Any], about: Event | str) -> None:
     """Log that a listener raised, with the invitation or group, never with its data."""
     name = getattr(method, "__qualname__", repr(method))
+    about = about.invite_id if isinstance(about, Event) else about
     log.error("listener %s raised on %s", name, about, exc_info=True)  # noqa: LOG014

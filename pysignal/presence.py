@@ -9,10 +9,12 @@ The IDs that were open then and told are kept too, so that a hot login can say h
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pysignal.delivery import Account, Delivery, opened_again
+from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine, Refused
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import LimitExceeded
@@ -131,6 +133,7 @@ class Presence:
         device.untold = untold
         session.set_device_number(device.number)
         session.snapshot = snapshot
+        session.since = self._delivery.posted
         session.online = True
         account.online = [*account.online, session]
         for info in replays:
@@ -197,12 +200,17 @@ class Presence:
 
     # -- logout ------------------------------------------------------------------------------------
 
-    def leave(self, session: Session) -> None:
-        """Take a session offline and remember what it was told."""
+    def leave(self, session: Session, missed: Sequence[Event] = ()) -> None:
+        """Take a session offline and remember what it was told.
+
+        Args:
+            session: online until now.
+            missed: events that were handed to it and found no room.
+        """
         account = self._accounts[session.user_id]
         device: Device = account.devices[session.device_id]
         untold = device.untold
-        missed = self._delivery.undelivered(session)
+        missed = [*session.courier.close(), *missed, *self._delivery.undelivered(session)]
         untold.update(event.invite_id for event in missed if event.kind == "opened")
         known = [info.invite_id for info in self._party_to(session.user_id)]
         known += [event.invite_id for event in missed if event.ends]

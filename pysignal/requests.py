@@ -2,33 +2,34 @@
 
 A client that lost the answer of a call sends it again with the same request ID. What the first call
 gave is kept for a while: its result, or the error that refused it. Errors that say "try again" are
-not kept. While the first call still waits, the second one waits for it.
+not kept.
+
+A request is looked up and kept by the command itself, at its place in the order. So a retry that
+overtakes its caller still comes behind the first call, a caller that stops waiting leaves its
+result behind, and no answer waits a turn longer for having a request ID.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any
 
 from pysignal import text
 from pysignal.errors import InvalidParameter, Remedy, SignalingError
-
-T = TypeVar("T")
-
-REQUEST_ID_BYTES_MAX = 128
+from pysignal.shard import MORE
 
 
 class _Request:
-    __slots__ = ("arguments", "at_ms", "error", "result", "waiting")
+    __slots__ = ("arguments", "at_ms", "error", "result")
 
-    def __init__(self, arguments: Hashable, at_ms: int) -> None:
-        self.arguments = arguments
+    def __init__(
+        self, at_ms: int, arguments: Hashable, result: Any, error: SignalingError | None
+    ) -> None:
         self.at_ms = at_ms
-        self.waiting: list[asyncio.Future[None]] | None = []
-        self.result: Any = None
-        self.error: SignalingError | None = None
+        self.arguments = arguments
+        self.result = result
+        self.error = error
 
 
 class Requests:
@@ -50,89 +51,77 @@ class Requests:
     def __len__(self) -> int:
         return sum(len(requests) for requests in self._by_user.values())
 
-    async def once(
-        self,
-        user: str,
-        request_id: object,
-        arguments: Hashable,
-        operation: Callable[[], Awaitable[T]],
-    ) -> T:
-        """Run an operation, or return what it gave the first time.
+    def once(
+        self, user: str, request_id: object, arguments: Hashable, command: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Return a command that is carried out only if this request was not yet.
 
         Args:
             user: the actor; other users' request IDs are other requests.
-            request_id: 1 to 128 bytes.
+            request_id: 1 to 128 bytes of UTF-8 without control characters.
             arguments: the operation's name and arguments.
-            operation: makes the call.
+            command: what to carry out, as `Hub.perform` takes it. The command that is returned
+                gives or raises the same, or what it gave or raised the first time, or raises
+                InvalidParameter where the request ID was used with other arguments.
 
         Raises:
-            InvalidParameter: the request ID was used with other arguments.
+            InvalidParameter: the request ID is none.
         """
         name = text.user_id(request_id, "request_id")
-        now_ms = self._now_ms()
-        self._forget(now_ms)
-        requests = self._by_user.setdefault(user, OrderedDict())
-        request = requests.get(name)
-        if request is None:
-            request = requests[name] = _Request(arguments, now_ms)
-            self._ages.append((now_ms, user, name))
-            if len(requests) > self._count_max:
-                requests.popitem(last=False)
-            return await self._first(user, name, request, operation)
-        if request.arguments != arguments:
-            raise InvalidParameter(
-                "request_id", "it was used before with other arguments; use a new one"
-            )
-        if request.waiting is not None:
-            done = asyncio.get_running_loop().create_future()
-            request.waiting.append(done)
-            await done
-        if request.error is not None:
-            raise request.error.again()
-        result: T = request.result
-        return result
 
-    async def _first(
-        self, user: str, name: str, request: _Request, operation: Callable[[], Awaitable[T]]
-    ) -> T:
-        # A task of its own: cancelling the caller must not leave the request without a result.
-        task = asyncio.ensure_future(_coroutine(operation))
-        task.add_done_callback(lambda done: self._settle(user, name, request, done))
-        return await asyncio.shield(task)
+        def perform(now_ms: int, *args: Any) -> Any:
+            request = self._find(user, name)
+            if request is not None:
+                return _repeat(request, arguments)
+            try:
+                result = command(now_ms, *args)
+            except SignalingError as error:
+                if error.remedy is not Remedy.RETRY:
+                    self._keep(user, name, arguments, None, error.again())
+                raise
+            if result is not MORE:
+                self._keep(user, name, arguments, result, None)
+            return result
 
-    def _settle(self, user: str, name: str, request: _Request, task: asyncio.Future[Any]) -> None:
-        failure = None if task.cancelled() else task.exception()
-        if task.cancelled() or failure is not None:
-            if isinstance(failure, SignalingError):
-                request.error = failure
-            if not isinstance(failure, SignalingError) or failure.remedy is Remedy.RETRY:
-                self._drop(user, name, request)
-        else:
-            request.result = task.result()
-        waiting, request.waiting = request.waiting or [], None
-        for future in waiting:
-            if future.done():
-                continue
-            if request.error is None and (task.cancelled() or failure is not None):
-                future.cancel()
-            else:
-                future.set_result(None)
+        return perform
 
-    def _drop(self, user: str, name: str, request: _Request) -> None:
+    def _find(self, user: str, name: str) -> _Request | None:
+        self._forget(self._now_ms())
         requests = self._by_user.get(user)
-        if requests is not None and requests.get(name) is request:
-            del requests[name]
-            if not requests:
-                del self._by_user[user]
+        return None if requests is None else requests.get(name)
+
+    def _keep(
+        self,
+        user: str,
+        name: str,
+        arguments: Hashable,
+        result: Any,
+        error: SignalingError | None,
+    ) -> None:
+        now_ms = self._now_ms()
+        requests = self._by_user.setdefault(user, OrderedDict())
+        requests[name] = _Request(now_ms, arguments, result, error)
+        self._ages.append((now_ms, user, name))
+        if len(requests) > self._count_max:
+            requests.popitem(last=False)
 
     def _forget(self, now_ms: int) -> None:
         while self._ages and self._ages[0][0] + self._keep_ms <= now_ms:
             at_ms, user, name = self._ages.popleft()
             requests = self._by_user.get(user)
             request = None if requests is None else requests.get(name)
-            if request is not None and request.at_ms == at_ms:
-                self._drop(user, name, request)
+            if requests is not None and request is not None and request.at_ms == at_ms:
+                del requests[name]
+                if not requests:
+                    del self._by_user[user]
 
 
-async def _coroutine(operation: Callable[[], Awaitable[T]]) -> T:
-    return await operation()
+def _repeat(request: _Request, arguments: Hashable) -> Any:
+    """Give what a request gave the first time."""
+    if request.arguments != arguments:
+        raise InvalidParameter(
+            "request_id", "it was used before with other arguments; use a new one"
+        )
+    if request.error is not None:
+        raise request.error.again()
+    return request.result

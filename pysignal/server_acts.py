@@ -99,6 +99,10 @@ class ServerActs:
         """Modify as a user; see `Signaling.modify_invitation`."""
         await self.acting_as(user).signaling.modify_invitation(invite_id, data, **options)
 
+    async def open_invitations_as(self, user: str, group_id: str) -> list[InvitationInfo]:
+        """Look up a group's open invitations as a member; see `Signaling.open_invitations`."""
+        return await self.acting_as(user).signaling.open_invitations(group_id)
+
     async def quit_group_as(self, user: str, group_id: str, **options: Any) -> None:
         """Leave a group as a user; see `GroupOperations.quit_group`."""
         await self.acting_as(user).groups.quit_group(group_id, **options)
@@ -121,13 +125,9 @@ class ServerActs:
         """
         hub = cast("Hub", self)
         hub.require()
-        await hub.perform(
-            hub.shard.cancel,
-            None,
-            0,
-            text.exact(invite_id, "invite_id"),
-            text.data(data, bytes_max=hub.limits.data_bytes_max),
-        )
+        data = text.data(data, bytes_max=hub.limits.data_bytes_max)
+        invite_id = text.exact(invite_id, "invite_id")
+        await hub.perform(hub.shard.cancel, None, 0, invite_id, data)
 
     async def pending(self, user: str) -> list[InvitationInfo]:
         """Return what waits for a user's answer, oldest first.

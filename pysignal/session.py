@@ -9,11 +9,12 @@ may log in again.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pysignal.delivery import Call, Receiver
+from pysignal.delivery import Call, Receiver, Subscription
 from pysignal.engine.facts import Event
 from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
 from pysignal.group_events import GroupListener
@@ -54,10 +55,10 @@ class Session(Receiver):
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
-        self.courier = Courier(hub.limits.queue_max)
+        self.courier = Courier(hub.limits.queue_max, hub.couriers)
         self.watches: set[Watch] = set()
-        self._connection_listeners: list[ConnectionListener] = []
-        self._group_listeners: list[GroupListener] = []
+        self._connection_listeners: list[Subscription] = []
+        self._group_listeners: list[Subscription] = []
         self._end: SignalingError | None = None
 
     # -- login -------------------------------------------------------------------------------------
@@ -108,54 +109,58 @@ class Session(Receiver):
             callback: the method of `ConnectionListener` that hears it, if any.
         """
         self._end = error
-        self.courier.close()
         for stream in list(self.streams):
             stream.end()
         failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
         for watch in list(self.watches):
             watch.fail(failure)
         if callback:
-            for listener in self._connection_listeners:
-                method = overridden(listener, ConnectionListener, callback)
+            for subscription in self._connection_listeners:
+                method = overridden(subscription.listener, ConnectionListener, callback)
                 if method is not None:
-                    self.hub.call_soon(self._call, method, (error,), "the connection")
+                    self.hub.call_soon(self._call, subscription, method, (error,), "the connection")
 
     # -- listeners ---------------------------------------------------------------------------------
 
     def add_connection_listener(self, listener: ConnectionListener) -> None:
         """Add a listener for the session itself; the same one twice counts once."""
-        _check_listener(listener, ConnectionListener)
-        if listener not in self._connection_listeners:
-            self._connection_listeners = [*self._connection_listeners, listener]
+        self._check_listener(listener, ConnectionListener)
+        if not _has(self._connection_listeners, listener):
+            self._connection_listeners = [*self._connection_listeners, _subscribe(listener)]
 
     def remove_connection_listener(self, listener: ConnectionListener) -> None:
         """Remove a listener; one that was not added is no error."""
-        self._connection_listeners = [
-            other for other in self._connection_listeners if other is not listener
-        ]
+        self.hub.require_thread()
+        self._connection_listeners = _without(self._connection_listeners, listener)
 
     def add_signaling_listener(self, listener: SignalingListener) -> None:
         """Add a listener for invitations; see `Signaling.add_signaling_listener`."""
-        _check_listener(listener, SignalingListener)
-        if all(other.listener is not listener for other in self.subscriptions):
+        self._check_listener(listener, SignalingListener)
+        if not _has(self.subscriptions, listener):
             self.subscriptions = [*self.subscriptions, subscribe(listener)]
 
     def remove_signaling_listener(self, listener: SignalingListener) -> None:
         """Remove a listener for invitations; nothing is called once this has returned."""
-        for other in self.subscriptions:
-            if other.listener is listener:
-                other.active = False
-        self.subscriptions = [other for other in self.subscriptions if other.active]
+        self.hub.require_thread()
+        self.subscriptions = _without(self.subscriptions, listener)
 
     def add_group_listener(self, listener: GroupListener) -> None:
         """Add a listener for groups; see `GroupOperations.add_group_listener`."""
-        _check_listener(listener, GroupListener)
-        if listener not in self._group_listeners:
-            self._group_listeners = [*self._group_listeners, listener]
+        self._check_listener(listener, GroupListener)
+        if not _has(self._group_listeners, listener):
+            self._group_listeners = [*self._group_listeners, _subscribe(listener)]
 
     def remove_group_listener(self, listener: GroupListener) -> None:
         """Remove a listener for groups; nothing is called once this has returned."""
-        self._group_listeners = [other for other in self._group_listeners if other is not listener]
+        self.hub.require_thread()
+        self._group_listeners = _without(self._group_listeners, listener)
+
+    def _check_listener(self, listener: object, base: type) -> None:
+        self.hub.require_thread()
+        if not isinstance(listener, base):
+            raise InvalidParameter(
+                "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
+            )
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate over everything that the session hears from now on.
@@ -168,34 +173,40 @@ class Session(Receiver):
 
     # -- called by delivery ------------------------------------------------------------------------
 
-    def listener_failed(self, method: Callable[..., Any], about: str) -> None:
+    def listener_failed(self, method: Callable[..., Any], about: Event | str) -> None:
         """Log what a listener has raised."""
         log_failure(method, about)
 
-    def overflow(self, about: str) -> None:
+    def overflow(self, about: Event | str) -> None:
         """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
         if self.online:
-            self.hub.log_out(
-                self,
-                LimitExceeded(
-                    f"over {self.hub.limits.queue_max} events wait for a slow listener: the "
-                    "session was disconnected, log in hot to catch up"
-                ),
-                "on_disconnected",
+            error = LimitExceeded(
+                f"over {self.hub.limits.queue_max} events wait for a slow listener: the session "
+                "was disconnected, log in hot to catch up"
             )
+            missed = [about] if isinstance(about, Event) else []
+            self.hub.log_out(self, error, "on_disconnected", missed)
 
     def call_back(self, call: Call) -> None:
         """Call the group listeners."""
-        for listener in self._group_listeners:
+        for subscription in self._group_listeners:
             if not self.online:
                 return
-            method = overridden(listener, GroupListener, call.name)
-            if method is not None and listener in self._group_listeners:
-                self._call(method, call.args, call.about)
+            method = overridden(subscription.listener, GroupListener, call.name)
+            if method is not None:
+                self._call(subscription, method, tuple(map(_own, call.args)), call.about)
 
-    def _call(self, method: Callable[..., Any], args: tuple[Any, ...], about: str) -> None:
+    def _call(
+        self,
+        subscription: Subscription,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        about: str,
+    ) -> None:
+        if not subscription.active:
+            return
         if is_async(method):
-            if not self.courier.put(method, args, None, about):
+            if not self.courier.put(method, args, subscription, about):
                 self.overflow(about)
             return
         try:
@@ -259,8 +270,25 @@ class _Stream:
         self.end()
 
 
-def _check_listener(listener: object, base: type) -> None:
-    if not isinstance(listener, base):
-        raise InvalidParameter(
-            "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
-        )
+def _subscribe(listener: object) -> Subscription:
+    """Enter a listener whose methods are looked up at each call."""
+    return Subscription(listener, [], None, is_async)
+
+
+def _own(argument: Any) -> Any:
+    """A listener's own copy of a list or dict, so that nobody can change what another hears."""
+    if isinstance(argument, list):
+        return list(argument)
+    return copy.deepcopy(argument) if isinstance(argument, dict) else argument
+
+
+def _has(subscriptions: list[Subscription], listener: object) -> bool:
+    return any(other.listener is listener for other in subscriptions)
+
+
+def _without(subscriptions: list[Subscription], listener: object) -> list[Subscription]:
+    """Drop a listener, and what is queued for it."""
+    for other in subscriptions:
+        if other.listener is listener:
+            other.active = False
+    return [other for other in subscriptions if other.active]

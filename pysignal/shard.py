@@ -96,7 +96,7 @@ class Shard:
                 now_ms, actor, invitees, data, timeout_ms, online_only=online_only, device=device
             )
         except Refused as refused:
-            if refused.result != "due":
+            if refused.result != "due" and not self._made_room(now_ms, refused):
                 self._refuse(refused, actor, device)
         if self.tick(now_ms):
             return MORE
@@ -191,7 +191,8 @@ class Shard:
         data: str,
     ) -> More | None:
         try:
-            return operation(now_ms, invite_id, actor, data, device=device)
+            operation(now_ms, invite_id, actor, data, device=device)
+            return None
         except Refused as refused:
             if refused.result != "due":
                 self._refuse(refused, actor, device)
@@ -224,11 +225,19 @@ class Shard:
             f"{user!r} is not a member of group {group_id!r}: join it first", group_id=group_id
         )
 
+    def _made_room(self, now_ms: int, refused: Refused) -> bool:
+        """Whether a full table has room again, once what ended long ago has given up its place."""
+        if refused.result != "table_full":
+            return False
+        held = self.machine.stats()["ended_remembered"]
+        self.tick(now_ms)
+        return self.machine.stats()["ended_remembered"] < held
+
     def _refuse(self, refused: Refused, actor: str | None, device: int) -> NoReturn:
         info = refused.info
         match refused.result:
             case "unknown" | "ended" | "answered":
-                raise _ended(info, actor, device) from None
+                raise too_late(info, actor, device) from None
             case "not_party":
                 raise NotPermitted(
                     "only a pending invitee may answer, only the inviter may cancel or modify"
@@ -285,22 +294,26 @@ class Shard:
         return record
 
 
-def _ended(info: InvitationInfo | None, actor: str | None, device: int) -> InvitationEnded:
+def too_late(info: InvitationInfo | None, actor: str | None, device: int) -> InvitationEnded:
     """Make the error for an operation that came too late, as helpful as the caller may know."""
     if info is None:
         return InvitationEnded("no open invitation has this ID: it has ended, or never existed")
     status = info.statuses.get(actor or "", "")
-    if status in ("accepted", "rejected"):
+    alone = info.state != "open" and len(info.statuses) == 1
+    if status == "rejected" and alone and info.reason == "left_group":
+        how = "you have left the group"
+    elif status in ("accepted", "rejected"):
         how = _HOW[status]
-        if info.state != "open" and info.ended_by and len(info.statuses) == 1:
-            same = info.ended_by == device
-            how += " on this device" if same else " on another device"
-        if info.reason == "left_group" and status == "rejected":
-            how = "you have left the group"
+        if alone and info.ended_by:
+            how += " on this device" if info.ended_by == device else " on another device"
     elif info.state == "cancelled":
         how = _HOW["cancelled"]
     elif "timed_out" in info.statuses.values():
         how = _HOW["timed_out"]
+    elif alone:
+        invitee, answer = next(iter(info.statuses.items()))
+        left = info.reason == "left_group"
+        how = f"{invitee!r} has {'left the group' if left else f'{answer} it'}"
     else:
         how = "everybody has answered"
     return InvitationEnded(

@@ -15,11 +15,11 @@ from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     AlreadyTold,
     InvalidParameter,
-    InvitationEnded,
     NotPermitted,
 )
 from pysignal.invitation import Actor, Invitation
 from pysignal.listeners import SignalingListener
+from pysignal.shard import More, too_late
 
 if TYPE_CHECKING:
     from pysignal.session import Session
@@ -264,12 +264,8 @@ class Signaling:
     async def _once(self, request_id: str, name: str, command: Any, args: tuple[Any, ...]) -> Any:
         actor = self._actor
         arguments = (name, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
-        return await actor.hub.requests.once(
-            actor.user_id,
-            request_id,
-            arguments,
-            lambda: actor.hub.perform(command, actor.user_id, actor.device_number, *args),
-        )
+        command = actor.hub.requests.once(actor.user_id, request_id, arguments, command)
+        return await actor.hub.perform(command, actor.user_id, actor.device_number, *args)
 
     # -- looking up --------------------------------------------------------------------------------
 
@@ -309,27 +305,34 @@ class Signaling:
         if not isinstance(info.invitee_list, (list, tuple)):
             raise InvalidParameter("info", "invitee_list must be a list of users")
 
-        async def add() -> None:
-            invite_id = text.exact(info.invite_id, "info")
-            self._add(info, await actor.hub.perform(actor.hub.shard.info, invite_id))
+        invite_id = text.exact(info.invite_id, "info")
 
-        if request_id is None:
-            await add()
-            return
-        arguments = ("add_invited_signaling", info.invite_id, info.inviter, info.group_id)
-        await actor.hub.requests.once(
-            actor.user_id, request_id, (*arguments, *info.invitee_list), add
-        )
+        def check_and_add(now_ms: int) -> More | None:
+            found = actor.hub.shard.info(now_ms, invite_id)
+            if isinstance(found, More):
+                return found
+            self._add(info, found)
+            return None
+
+        command: Any = check_and_add
+        if request_id is not None:
+            arguments = ("add_invited_signaling", invite_id, info.inviter, info.group_id)
+            command = actor.hub.requests.once(
+                actor.user_id, request_id, (*arguments, *info.invitee_list), command
+            )
+        await actor.hub.perform(command)
 
     def _add(self, info: SignalingInfo, found: InvitationInfo | None) -> None:
         actor = self._actor
+        user = actor.user_id
         if found is None or found.state != "open":
-            raise InvitationEnded("no open invitation has this ID: drop the push")
-        status = found.statuses.get(actor.user_id)
+            party = found is not None and (user in found.statuses or user == found.inviter)
+            raise too_late(found if party else None, user, actor.device_number)
+        status = found.statuses.get(user)
         if status is None:
             raise NotPermitted("the invitation is not for this user: drop the push")
         if status != "pending":
-            raise InvitationEnded("the user has answered this invitation", status=status)
+            raise too_late(found, user, actor.device_number)
         if actor.hub.is_told(actor, found.invite_id):
             raise AlreadyTold("this session knows the invitation: drop the push")
         for name in ("inviter", "group_id"):

@@ -64,12 +64,10 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def assert_runs_empty(machine: Machine) -> None:
     """Let everything end and be forgotten; no slot, timer or user may be left."""
     machine.check()
-    machine.records()
-    machine.take()
+    _read_facts(machine)
     for _ in range(2):
         machine.advance(machine.now_ms + FAR_MS)
-        machine.records()
-        machine.take()
+        _read_facts(machine)
     machine.check()
     machine.advance(machine.now_ms + FAR_MS)
     for _ in range(machine.stats()["users"] + 1):
@@ -83,3 +81,9 @@ def assert_runs_empty(machine: Machine) -> None:
         left[f"invitees_{status}"] for status in ("accepted", "rejected", "cancelled", "timed_out")
     )
     assert left["invitees_pending"] == 0 and created >= 0
+
+
+def _read_facts(machine: Machine) -> None:
+    if machine.journaled:
+        machine.records()
+    machine.take()

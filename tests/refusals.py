@@ -9,7 +9,7 @@ import pytest
 from pysignal import Hub, SignalingError
 from pysignal.errors import BY_CODE
 
-COUNTED = ("open", "users", "groups", "timers", "sessions", "groups_existing", "watches")
+COUNTED = ("open", "timers", "sessions", "groups_existing", "watches")
 
 
 def picture(hub: Hub) -> tuple[object, ...]:

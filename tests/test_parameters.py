@@ -118,7 +118,19 @@ async def test_data_that_is_no_text_is_refused(room: Room, data: Any) -> None:
 
 
 BAD_IDS = [
-    "", "x" * 129, "é" * 65, "a\x00", "a\n", "\x7f", "\x80b", "\x9f", LONE, None, 7, True, b"bob",
+    "",
+    "x" * 129,
+    "é" * 65,
+    "a\x00",
+    "a\n",
+    "\x7f",
+    "\x80b",
+    "\x9f",
+    LONE,
+    None,
+    7,
+    True,
+    b"bob",
 ]
 
 
@@ -142,7 +154,9 @@ async def test_an_id_that_is_none_is_refused(room: Room, bad: Any) -> None:
     await refusal(hub, hub.login(bad), 6017)
 
 
-@pytest.mark.parametrize("good", ["x" * 128, "é" * 64, "\xa0", " ", "🙂" * 32, "a\u200bb"], ids=ascii)
+@pytest.mark.parametrize(
+    "good", ["x" * 128, "é" * 64, "\xa0", " ", "🙂" * 32, "a\u200bb"], ids=ascii
+)
 async def test_an_id_has_up_to_128_bytes_and_any_character_but_control(
     hub: Hub, clock: VirtualClock, good: str
 ) -> None:
@@ -228,7 +242,7 @@ async def test_10_000_invitees_are_the_default_limit(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "ms"),
+    ("seconds", "ms"),
     [
         (30, 30_000),
         (1.5, 1500),
@@ -246,9 +260,9 @@ async def test_10_000_invitees_are_the_default_limit(hub: Hub) -> None:
     ],
 )
 async def test_a_timeout_is_rounded_to_the_nearest_millisecond_and_never_to_zero(
-    hub: Hub, clock: VirtualClock, timeout: float, ms: int | None
+    hub: Hub, clock: VirtualClock, seconds: float, ms: int | None
 ) -> None:
-    invite_id = await hub.invite_as("amy", "bob", timeout=timeout)
+    invite_id = await hub.invite_as("amy", "bob", timeout=seconds)
     found = await hub.invitation(invite_id)
     assert found is not None
     assert found.expires_at == (None if ms is None else clock.now_ms() + ms)

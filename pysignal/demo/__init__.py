@@ -24,7 +24,7 @@ from pysignal.demo.stage import Stage
 from pysignal.demo.view import View
 
 # The notice of a hang-up is answered by nobody: in a show that lasts seconds, so does its lifetime.
-_LIMITS: Final = Limits(lifetime_s=2.0)
+LIMITS: Final = Limits(lifetime_s=2.0)
 _STATUSES: Final = ("accepted", "rejected", "cancelled", "timed_out")
 
 
@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
 async def _play(settings: Settings) -> int:
     clock = Clock()
     view = View(settings.plain)
-    async with Hub(clock=clock, limits=_LIMITS) as hub:
+    async with Hub(clock=clock, limits=LIMITS) as hub:
         stage = Stage(hub, clock, EngineTime(clock), view, settings.seed)
         call = VideoCall(stage)
         await call.play()

@@ -28,7 +28,7 @@ ROOM: Final = 4711
 RING_S: Final = 30
 UNANSWERED_RING_S: Final = 2.0
 # How long a step waits for what it has to hear, before the checks say what was missing.
-_PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 5.0
 
 Entry = tuple[object, ...]
 
@@ -59,7 +59,7 @@ class Phone(SignalingListener):
     async def until_heard(self, count: int) -> None:
         """Wait until the diary has so many entries, within reason."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(self.diary) < count:
                     self._news.clear()
                     await self._news.wait()
@@ -121,7 +121,7 @@ class VideoCall:
         await self._busy(carol, bob, tablet)
         await self._nobody_answers(carol, dave)
         await self._bob_leaves(amy, bob, tablet, answered_ns)
-        await stage.until_idle(_PATIENCE_S)
+        await stage.until_idle(PATIENCE_S)
         for name, (phone, expected) in self._expected.items():
             stage.checks.equal(f"call: {name} heard what the story gives", phone.diary, expected)
         stage.opened += 4
@@ -176,7 +176,7 @@ class VideoCall:
     async def _nobody_answers(self, carol: Phone, dave: Phone) -> None:
         stage = self._stage
         data = script.video_call(ROOM + 2, "dave")
-        stage.view.step(f"carol calls dave, who has {UNANSWERED_RING_S:.0f} s and does not answer")
+        stage.view.step(f"carol calls dave, who has {UNANSWERED_RING_S:g} s and does not answer")
         invitation = await carol.session.signaling.invite("dave", data, timeout=UNANSWERED_RING_S)
         outcome = await self._outcome(invitation)
         heard_ns, heard_ms = stopwatch_ns(), stage.clock.now_ms()
@@ -214,14 +214,14 @@ class VideoCall:
         outcome = None if self._hang_up is None else await self._outcome(self._hang_up)
         reason = None if outcome is None else outcome.reason
         checks.equal("call: the hang-up notice ends with its lifetime", reason, "lifetime")
-        await self._stage.until_idle(_PATIENCE_S)
+        await self._stage.until_idle(PATIENCE_S)
         for name, (phone, expected) in self._expected.items():
             heard = phone.diary[len(expected) :]
             checks.equal(f"call: {name} hears nothing of that", heard, [])
 
     async def _outcome(self, invitation: Invitation) -> Outcome | None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 return await invitation.outcome()
         return None
 

@@ -44,7 +44,7 @@ class Room:
         self.raised_ns = array("q", bytes(8 * size))
         self.delivered = 0
         self.last_ns = 0
-        self.delays = Samples(f"delivery, {size:,} hands at once to everybody")
+        self.delays = Samples("delivery: hands, all at once", "delivery in the class")
 
 
 class Member(SignalingListener):

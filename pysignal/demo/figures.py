@@ -66,7 +66,7 @@ class Checks:
 
         Args:
             name: what was promised.
-            found: by number of the invitation.
+            found: by number.
             expected: likewise.
             words: what a value means; None for numbers that speak for themselves.
         """
@@ -80,7 +80,7 @@ class Checks:
         self.that(
             name,
             False,
-            f"{len(differ):,} of {len(expected):,} differ, the first is invitation {first}: found "
+            f"{len(differ):,} of {len(expected):,} differ, the first is number {first}: found "
             f"{told[0]}, expected {told[1]}",
         )
 
@@ -90,13 +90,15 @@ class Samples:
 
     Args:
         name: what was measured.
+        group: which distributions are shown together.
 
     Attributes:
         add: takes a duration, ns.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, group: str) -> None:
         self.name = name
+        self.group = group
         self.values = array("q")
         self.add = self.values.append
 

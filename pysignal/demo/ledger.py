@@ -61,11 +61,11 @@ class Ledger:
         self.answered = 0
         self.timed_out = 0
         self.last_ns = 0
-        self.opening_calls = Samples("call: invite")
-        self.answering_calls = Samples("call: accept, reject, cancel")
-        self.opening_delays = Samples("delivery of an invitation")
-        self.answering_delays = Samples("delivery of an answer")
-        self.lateness = Samples("timer lateness, deadline to callback")
+        self.opening_calls = Samples("call: invite", "call time")
+        self.answering_calls = Samples("call: accept, reject, cancel", "call time")
+        self.opening_delays = Samples("delivery: invitation", "delivery in the rush")
+        self.answering_delays = Samples("delivery: answer", "delivery in the rush")
+        self.lateness = Samples("timer lateness", "timer lateness")
 
     def name(self, number: int, invite_id: str) -> None:
         """Note the ID of an invitation, as its caller or its callee has learned it."""

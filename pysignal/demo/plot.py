@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME: Final = "demo.png"
+_GROUPS: Final = (
+    "call time",
+    "delivery in the rush",
+    "delivery in the class",
+    "timer lateness",
+)
 _BINS_PER_DECADE: Final = 12
 _SHADES: Final = ("#3b6ea5", "#c8553d", "#588157")
 
@@ -33,22 +39,16 @@ def draw(figures: Figures, folder: Path) -> str:
         return "no picture: matplotlib is missing, pip install 'pysignal-engine[plots]' gets it"
     sheet = Figure(figsize=(13, 7.5), layout="constrained")
     FigureCanvasAgg(sheet)
-    (calls, rings, hands), (late, course, fates) = sheet.subplots(2, 3)
-    by_name = {samples.name.split(",")[0]: samples for samples in figures.samples}
-    _distribution(calls, "call time", _named(by_name, "call"))
-    _distribution(rings, "delivery in the rush", _named(by_name, "delivery of"))
-    _distribution(hands, "delivery in the class", [by_name["delivery"]])
-    _distribution(late, "timer lateness", [by_name["timer lateness"]])
+    *distributions, course, fates = sheet.subplots(2, 3).flat
+    for axes, group in zip(distributions, _GROUPS, strict=True):
+        shown = [samples for samples in figures.samples if samples.group == group]
+        _distribution(axes, group, shown)
     _course(course, figures.open_over_time)
     _fates(fates, figures.outcomes)
     path = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     sheet.savefig(path, dpi=110)
     return f"picture: {path}"
-
-
-def _named(by_name: dict[str, Samples], start: str) -> list[Samples]:
-    return [samples for name, samples in by_name.items() if name.startswith(start)]
 
 
 def _distribution(axes: Any, title: str, shown: Sequence[Samples]) -> None:

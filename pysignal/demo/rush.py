@@ -23,14 +23,16 @@ from pysignal.demo.stage import Stage
 
 # Calls in a row before the event loop turns.
 _CALLS_PER_TURN: Final = 64
+# Between the last opening and the first deadline, at least.
+HEADWAY_MS: Final = 1000
 # The answering time, seconds: at least, and more where there are many.
-_ANSWERING_S: Final = 5.0
+ANSWERING_S: Final = 5.0
 _ANSWERING_S_EACH: Final = 60e-6
 # How long an invitation rings that somebody means to answer, seconds.
 _RING_S: Final = 60.0
 _RING_S_EACH: Final = 500e-6
 # How long the rush may take to come to rest after the last deadline, seconds.
-_PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 30.0
 _LOOK_S: Final = 0.05
 _ERRORS_TOLD: Final = 3
 
@@ -49,7 +51,7 @@ class Rush:
         self._ledger = Ledger(stage, self._plan)
         self._sessions: list[list[Session]] = [[], [], []]
         self._base_ms = 0
-        self._answering_s = max(_ANSWERING_S, size * _ANSWERING_S_EACH)
+        self._answering_s = max(ANSWERING_S, size * _ANSWERING_S_EACH)
         self._ring_s = _RING_S + size * _RING_S_EACH
         self._failures: list[str] = []
         self._peak = 0
@@ -112,11 +114,11 @@ class Rush:
         ):
             await self._open_each(answered)
             # The rest has as long again, before the answering time begins.
-            room_ms = 500 + (stopwatch_ns() - began_ns) // 1_000_000
-            self._base_ms = stage.clock.now_ms() + room_ms
+            headway_ms = HEADWAY_MS + (stopwatch_ns() - began_ns) // 1_000_000
+            self._base_ms = stage.clock.now_ms() + headway_ms
             await self._open_each(unanswered)
             opened_ns = stopwatch_ns()
-            await stage.until_idle(_PATIENCE_S)
+            await stage.until_idle(PATIENCE_S)
         rates = stage.figures.rates
         rates.append(Rate("rush: invitations opened", ledger.opened, opened_ns - began_ns))
         rates.append(Rate("rush: their deliveries", ledger.callbacks, opened_ns - began_ns))
@@ -183,12 +185,13 @@ class Rush:
     async def _answer(self) -> None:
         """Do what the script says, each at its moment."""
         plan = self._plan
+        order = plan.order()
         wait_s = (self._base_ms - self._stage.clock.now_ms()) / 1000
         await asyncio.sleep(max(wait_s, 0))
         began_ns = stopwatch_ns()
         racing: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
-        for done, number in enumerate(plan.order()):
+        for done, number in enumerate(order):
             due_ns = began_ns + round(plan.moments[number] * self._answering_s * 1e9)
             early_ns = due_ns - stopwatch_ns()
             if early_ns > 0:
@@ -244,12 +247,12 @@ class Rush:
     async def _come_to_rest(self) -> None:
         """Wait until the last deadline has passed and everything is delivered, within reason."""
         stage = self._stage
-        until_ms = self._base_ms + round((self._answering_s + _PATIENCE_S) * 1000)
+        until_ms = self._base_ms + round((self._answering_s + PATIENCE_S) * 1000)
         while stage.hub.stats()["open"]:
             await asyncio.sleep(_LOOK_S)
             if stage.clock.now_ms() > until_ms:
                 break
-        await stage.until_idle(_PATIENCE_S)
+        await stage.until_idle(PATIENCE_S)
 
     # -- checking ----------------------------------------------------------------------------------
 

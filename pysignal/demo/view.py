@@ -15,6 +15,7 @@ from typing import Final
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -110,6 +111,7 @@ class View:
         for name, told in figures.memory.items():
             memory.add_row(name, told)
         self._console.print(memory)
+        self.note("Times are those of one event loop, which carried this demo's phones as well.")
 
     def outcomes(self, rows: list[tuple[str, int, int]]) -> None:
         """Tell what became of the invitees, beside what the script had to give.
@@ -142,7 +144,7 @@ class View:
 
     def _table(self, title: str, *columns: str) -> Table:
         frame = box.ASCII2 if self.plain else box.SIMPLE_HEAD
-        table = Table(box=frame, min_width=84)
+        table = Table(box=frame, min_width=76)
         table.add_column(title, ratio=1)
         for column in columns:
             table.add_column(column, justify="right")
@@ -192,4 +194,4 @@ class _Follower:
         for other, count in others:
             table.add_row(f"{count:,}", other)
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
-        return Group(Text(f"  {self._what}"), bar, table)
+        return Group(Text(f"  {self._what}"), Padding(bar, (0, 2)), table)

@@ -42,10 +42,12 @@ class Writer:
         self.durable = self.accepted
 
     def write(self, records: list[bytes]) -> None:
-        """Take records for the next append."""
+        """Take records for the next append; after a failure there is none."""
         self.accepted += len(records)
+        if self._failure is not None:
+            return
         self._waiting += records
-        if self._waiting and self._task is None and self._failure is None:
+        if self._waiting and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def require(self) -> None:
@@ -81,15 +83,15 @@ class Writer:
                     if not done.done():
                         done.set_result(None)
                 self._on_durable(self.durable)
-        except Exception as failure:
+        except (Exception, asyncio.CancelledError) as failure:
             log.exception("the journal failed; nothing is acknowledged any more")
             self._fail(failure)
         finally:
             self._task = None
 
-    def _fail(self, failure: Exception) -> None:
+    def _fail(self, failure: BaseException) -> None:
         self._failure = OutcomeUnknown(
-            f"the journal failed ({failure}): it is unknown whether the operation took effect; "
+            f"the journal failed ({failure!r}): it is unknown whether the operation took effect; "
             "restart on the journal and retry with the same request ID"
         )
         while self._waiters:
