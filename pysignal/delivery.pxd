@@ -71,7 +71,7 @@ cdef class Delivery:
     cdef readonly dict accounts
     cdef readonly dict watchers
     cdef public uint64_t durable
-    cdef readonly uint64_t fed
+    cdef public uint64_t fed
     cdef readonly uint64_t posted
     cdef readonly list told
     cdef object queue

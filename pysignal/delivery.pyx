@@ -214,6 +214,13 @@ cdef class Delivery:
     def __len__(self):
         return len(self.queue) + (self.current is not None)
 
+    @property
+    def is_ready(self):
+        """Whether anything that is queued may leave now."""
+        if self.current is not None:
+            return True
+        return len(self.queue) > 0 and (<Entry>self.queue[0]).rests_on <= self.durable
+
     def post(self, item, list receivers, Receiver acting, uint64_t rests_on):
         """Queue an event or a call.
 

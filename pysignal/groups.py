@@ -242,6 +242,8 @@ class GroupOperations:
         group_id = text.group_id(group_id)
         _check_range("next_seq", next_seq, 0, 1 << 62)
         _check_range("count", count, 1, MEMBERS_PER_PAGE_MAX)
+        if role is not None and (isinstance(role, bool) or role not in tuple(Role)):
+            raise InvalidParameter("role", f"200, 300, 400 or None, not {role!r}")
         hub = self._actor.hub
         page: tuple[list[MemberInfo], int] = await hub.perform(
             _member_page, hub, self._actor.user_id, group_id, role, next_seq, count

@@ -97,6 +97,7 @@ class Hub(ServerActs):
     ) -> None:
         self.limits = limits or Limits()
         self.is_open = False
+        self.groups = ServerGroups(self)
         self.couriers: set[Courier] = set()
         self._journal = journal
         self._clock = clock or Clock()
@@ -122,9 +123,8 @@ class Hub(ServerActs):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.delivery = Delivery(log_failure)
-        self.groups = ServerGroups(self)
         self.requests = Requests(
-            self._clock.now_ms,
+            lambda: self.now_ms,
             round(self.limits.requests_keep_s * 1000),
             self.limits.requests_max,
         )
@@ -142,6 +142,9 @@ class Hub(ServerActs):
         self._presence = Presence(machine, self.delivery, self.limits)
         for record in records:
             self._replay(record)
+        # Engine time goes on from the last commit, even where the clock has stepped back since.
+        self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
+        self.delivery.fed = machine.position
         if self._journal is not None:
             self._writer = Writer(self._journal, self._records_durable, self._journal_failed)
             self.delivery.durable = self._writer.durable
@@ -182,10 +185,12 @@ class Hub(ServerActs):
             return
         self.require_thread()
         self.publish()
-        if self._writer is not None:
-            await self._writer.close()
+        await self._settle_journal()
         while self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns):  # noqa: ASYNC110
             await asyncio.sleep(0)
+        self._note_told()
+        self.publish()
+        await self._settle_journal()
         self.is_open = False
         self._clock.detach(self._is_busy)
         if self._timer is not None:
@@ -204,6 +209,11 @@ class Hub(ServerActs):
         for courier in list(self.couriers):
             await courier.stop()
 
+    async def _settle_journal(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()
+            self.delivery.durable = self._writer.durable
+
     def require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
         if not self.is_open:
@@ -220,8 +230,8 @@ class Hub(ServerActs):
 
     @property
     def now_ms(self) -> int:
-        """Time of the hub's clock, ms since the epoch."""
-        return self._clock.now_ms()
+        """Engine time, ms since the epoch."""
+        return self._clock.now_ms() + self._ahead_ms
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -271,7 +281,8 @@ class Hub(ServerActs):
         if self.shard.tick(now_ms):
             return MORE
         self.publish()
-        replaced = self._presence.enter(session, cold)
+        rests_on = 0 if self._writer is None else self._writer.accepted
+        replaced = self._presence.enter(session, cold, rests_on)
         self._forget_audiences(session.user_id)
         if replaced is not None:
             replaced.ended(
@@ -311,7 +322,7 @@ class Hub(ServerActs):
             command: called with the time of arrival and `args`.
             args: what the command takes beside.
         """
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.now_ms() + self._ahead_ms
         if self._writer is not None:
             self._writer.require()
         if self._queue or self._backlog >= BACKLOG_MAX:
@@ -387,17 +398,20 @@ class Hub(ServerActs):
         self._turn_scheduled = False
         if not self.is_open:
             return
-        more = True
         try:
             self.publish()
             if self._sink is not None:
                 self._feed_sink(self._sink)
-            more = self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
+            self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
+            # After the drain: who waited has the answer before the events of what was done.
             self._run_queue()
             self._note_told()
         finally:
-            blocked = self._backlog >= BACKLOG_MAX and not more
-            if more or self.shard.machine.waiting or (self._queue and not blocked):
+            if (
+                self.delivery.is_ready
+                or self.shard.machine.waiting
+                or (self._queue and self._backlog < BACKLOG_MAX)
+            ):
                 self._schedule()
             self._set_timer()
 
@@ -414,7 +428,10 @@ class Hub(ServerActs):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_ms = due_ms
-        self._timer = None if due_ms is None else self._clock.call_at(due_ms, self._on_timer)
+        if due_ms is None:
+            self._timer = None
+        else:
+            self._timer = self._clock.call_at(due_ms - self._ahead_ms, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -422,7 +439,7 @@ class Hub(ServerActs):
         if not self.is_open:
             return
         self.publish()
-        now_ms = self._clock.now_ms()
+        now_ms = self.now_ms
         if self._queue or self.shard.tick(now_ms):
             self._queue.append(_Waiting(now_ms, self.shard.tick, (), self._loop.create_future()))
         self._schedule()
@@ -497,7 +514,6 @@ class Hub(ServerActs):
         for name, parameters, audience in callbacks(record, before):
             call = Call(name, tuple(parameters.values()), record.group_id)
             self.delivery.post(call, self.delivery.sessions_of(audience), acting, rests_on)
-        self._schedule()
 
     def _feed_sink(self, sink: Sink) -> None:
         events, receivers = self.delivery.take_all()

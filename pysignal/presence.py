@@ -101,10 +101,15 @@ class Presence:
 
     # -- login -------------------------------------------------------------------------------------
 
-    def enter(self, session: Session, cold: bool) -> Session | None:
+    def enter(self, session: Session, cold: bool, rests_on: int) -> Session | None:
         """Bring a session online; returns the older session of the same device that it replaces.
 
         Everything committed before has found its audience already.
+
+        Args:
+            session: offline until now.
+            cold: a new process, which is told again.
+            rests_on: records of the journal that what it is told rests on.
         """
         user = session.user_id
         self._forget(self._machine.now_ms)
@@ -137,7 +142,7 @@ class Presence:
         session.online = True
         account.online = [*account.online, session]
         for info in replays:
-            self._delivery.post(opened_again(info), [session], None, 0)
+            self._delivery.post(opened_again(info), [session], None, rests_on)
         return replaced
 
     def _catch_up(

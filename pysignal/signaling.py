@@ -302,7 +302,7 @@ class Signaling:
         for name in ("invite_id", "inviter", "group_id"):
             if not isinstance(getattr(info, name, None), str):
                 raise InvalidParameter("info", f"{name} must be a str: pass a SignalingInfo")
-        if not isinstance(info.invitee_list, (list, tuple)):
+        if not isinstance(getattr(info, "invitee_list", None), (list, tuple)):
             raise InvalidParameter("info", "invitee_list must be a list of users")
 
         invite_id = text.exact(info.invite_id, "info")

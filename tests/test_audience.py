@@ -6,6 +6,7 @@ heard something. The order in which it is told is in `test_delivery_order`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -373,3 +374,27 @@ async def test_the_lifetime_is_silent(house: House) -> None:
     await house.heard()
     await house.clock.advance(90_000)
     assert house.hub.stats()["open"] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_lists_are_in_the_order_of_invitation_however_many(
+    hub: Hub, clock: VirtualClock, seed: int
+) -> None:
+    chance = random.Random(seed)
+    users = [f"u{number}" for number in range(700)]
+    chance.shuffle(users)
+    _, ear = await join(hub, "amy")
+    name = await hub.invite_as("amy", users, timeout=9)
+    answered = chance.sample(users, 500)
+    for user in answered:
+        await (hub.accept_as if chance.random() < 0.5 else hub.reject_as)(user, name)
+    await clock.advance(9)
+    assert ear.heard[0][4] == users
+    for count, event in enumerate(ear.events[1:-1], 1):
+        assert event.affected == (answered[count - 1],)
+        if count % 97 == 0:
+            assert event.pending == tuple(user for user in users if user not in answered[:count])
+    late = [user for user in users if user not in answered]
+    assert ear.heard[-1] == ("invitation_timeout", name, late)
+    assert ear.events[-1].affected == tuple(late)
+    assert [event.seq for event in ear.events] == list(range(1, 503))

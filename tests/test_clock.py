@@ -241,18 +241,17 @@ async def test_a_whole_system_on_a_virtual_clock_runs_the_same_way_each_time() -
         async with Hub(clock=clock, seed=1) as hub:
             amy, amy_ear = await join(hub, "amy")
             _, bob_ear = await join(hub, "bob")
-            tasks = []
 
-            async def later(seconds: float, timeout: float) -> None:
+            async def later(seconds: float, open_s: float) -> None:
                 await clock.sleep(seconds)
-                call = await amy.signaling.invite(["bob", "cy"], timeout=timeout)
-                await clock.sleep(timeout / 2)
+                call = await amy.signaling.invite(["bob", "cy"], timeout=open_s)
+                await clock.sleep(open_s / 2)
                 await hub.accept_as("bob", call)
 
-            for _ in range(50):
-                tasks.append(
-                    asyncio.ensure_future(later(choose.random() * 5, 0.01 + choose.random() * 3))
-                )
+            tasks = [
+                asyncio.ensure_future(later(choose.random() * 5, 0.01 + choose.random() * 3))
+                for _ in range(50)
+            ]
             await clock.advance(10)
             assert all(task.done() and task.exception() is None for task in tasks)
             return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,9 +19,8 @@ from pysignal import (
     Clock,
     Hub,
     InvitationEnded,
-    Limits,
+    NotPermitted,
     Session,
-    SignalingError,
     SignalingEvent,
     SignalingListener,
     VirtualClock,
@@ -117,9 +117,7 @@ async def test_a_drain_yields_to_the_loop_in_the_middle_of_an_event(
     assert max(listener.spent_ns.values()) <= 3_000_000, "a turn takes about a millisecond"
 
 
-async def test_one_event_reaches_10000_sessions_each_once(
-    hub: Hub, clock: VirtualClock
-) -> None:
+async def test_one_event_reaches_10000_sessions_each_once(hub: Hub, clock: VirtualClock) -> None:
     heard: dict[str, int] = defaultdict(int)
 
     class Counting(SignalingListener):
@@ -149,8 +147,7 @@ async def test_a_mass_expiry_ends_and_tells_everything_in_slices(
     async with Hub(clock=clock) as hub:
         amy, ear = await join(hub, "amy")
         invite_ids = [
-            str(await amy.signaling.invite(f"user {number}", timeout=5))
-            for number in range(20_000)
+            str(await amy.signaling.invite(f"user {number}", timeout=5)) for number in range(20_000)
         ]
         await idle(hub)
         advancing = asyncio.ensure_future(clock.advance(5))
@@ -167,9 +164,7 @@ async def test_a_mass_expiry_ends_and_tells_everything_in_slices(
         assert largest < 10_000
 
 
-async def test_what_stands_in_the_queue_alone_is_delivered(
-    hub: Hub, clock: VirtualClock
-) -> None:
+async def test_what_stands_in_the_queue_alone_is_delivered(hub: Hub, clock: VirtualClock) -> None:
     amy, ear = await join(hub, "amy")
     ringing = await amy.signaling.invite("bob", timeout=3600)
     advancing = await begin_mass_expiry(hub, clock)
@@ -374,7 +369,7 @@ async def test_every_session_hears_commit_order_under_random_load(
             some = choose.sample(others, choose.randint(1, 4))
             act = choose.randrange(7)
             timeout = choose.choice([0, 0.01, 0.1, 5])
-            try:
+            with contextlib.suppress(InvitationEnded, NotPermitted):
                 if act == 0:
                     opened.append(await signaling.invite(some[0], timeout=timeout))
                 elif act == 1:
@@ -393,8 +388,6 @@ async def test_every_session_hears_commit_order_under_random_load(
                         await signaling.modify_invitation(choose.choice(opened[-9:]), "x")
                     else:
                         await operation(choose.choice(opened[-9:]))
-            except SignalingError as error:
-                assert error.code in (8010, 8011), error
 
         for _ in range(300):
             for _ in range(choose.randint(0, 5)):
@@ -427,9 +420,7 @@ class Basket:
         self.error = error
         self.taken: list[tuple[SignalingEvent | Call, list[Session]]] = []
 
-    def deliver(
-        self, events: list[SignalingEvent | Call], receivers: list[list[Session]]
-    ) -> None:
+    def deliver(self, events: list[SignalingEvent | Call], receivers: list[list[Session]]) -> None:
         self.taken.extend(zip(events, receivers, strict=True))
         if self.error is not None:
             raise self.error
@@ -482,7 +473,10 @@ async def test_a_sink_that_raises_is_logged_and_harms_nothing(
         assert (await call.outcome()).status == "accepted"
         await amy.signaling.invite("bob", timeout=5)
         await clock.advance(5)
-        assert [
-            item.kind for item, _ in sink.taken if isinstance(item, SignalingEvent)
-        ] == ["opened", "accepted", "opened", "timed_out"]
+        assert [item.kind for item, _ in sink.taken if isinstance(item, SignalingEvent)] == [
+            "opened",
+            "accepted",
+            "opened",
+            "timed_out",
+        ]
         assert len(caplog.records) == 4

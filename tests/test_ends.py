@@ -13,7 +13,7 @@ import pytest
 from ears import Ear, join
 from refusals import refusal
 
-from pysignal import Hub, InvitationInfo, Limits, VirtualClock
+from pysignal import Hub, InvitationInfo, Limits, SignalingInfo, VirtualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +124,22 @@ async def test_a_stranger_learns_nothing_but_that_it_is_not_open(hub: Hub) -> No
         for name in (invite_id, "unknown")
     ]
     assert {(str(error), str(error.details)) for error in errors} == {(str(errors[0]), "{}")}
+
+
+async def test_a_late_push_is_told_how_it_ended_too(hub: Hub) -> None:
+    await hub.groups.put("g", ["amy", "bob", "carol"])
+    invite_id = await hub.invite_in_group_as("amy", "g", ["bob", "carol"])
+    bob, _ = await join(hub, "bob")
+    dave, _ = await join(hub, "dave")
+    info = SignalingInfo(invite_id, "amy", "g", ["bob", "carol"])
+    await hub.reject_as("bob", invite_id)
+    error = await refusal(hub, bob.signaling.add_invited_signaling(info), 8010)
+    assert (error.details["status"], error.details["state"]) == ("rejected", "open")
+    await hub.cancel_by_server(invite_id)
+    error = await refusal(hub, bob.signaling.add_invited_signaling(info), 8010)
+    assert (error.details["status"], error.details["reason"]) == ("rejected", "server")
+    error = await refusal(hub, dave.signaling.add_invited_signaling(info), 8010)
+    assert error.details == {}
 
 
 @pytest.mark.parametrize("clocked", [False, True])

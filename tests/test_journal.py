@@ -42,7 +42,7 @@ async def test_answers_and_events_leave_when_their_records_are_durable(
     kept: Hub, journal: SlowJournal, clock: VirtualClock
 ) -> None:
     amy, _ = await join(kept, "amy")
-    bob, ear = await join(kept, "bob")
+    _, ear = await join(kept, "bob")
     journal.shut()
     inviting = begin(amy.signaling.invite("bob", "hi"))
     await clock.settle()

@@ -130,7 +130,13 @@ async def test_a_login_is_cold_or_hot(hub: Hub, start: Any) -> None:
 
 
 async def test_a_login_with_a_bad_user_or_device_is_refused(hub: Hub) -> None:
-    for user, device in (("", "1"), ("bob", ""), ("x" * 129, "1"), ("a\nb", "1"), ("bob", "\ud800")):
+    for user, device in (
+        ("", "1"),
+        ("bob", ""),
+        ("x" * 129, "1"),
+        ("a\nb", "1"),
+        ("bob", "\ud800"),
+    ):
         with pytest.raises(SignalingError) as caught:
             hub.session(user, device)
         assert caught.value.code == 6017
@@ -300,9 +306,7 @@ async def test_an_online_only_invitation_learned_elsewhere_is_told_and_in_the_sn
     assert [info.invite_id for info in bob.snapshot.open] == [invite_id]
 
 
-async def test_a_push_is_checked_against_the_record_in_order(
-    hub: Hub, clock: VirtualClock
-) -> None:
+async def test_a_push_is_checked_against_the_record_in_order(hub: Hub, clock: VirtualClock) -> None:
     bob, _, info = await pushed(hub, clock)
     wrong = replace(info, inviter="zoe", group_id="h", invitee_list=["bob"])
     dee, _ = await join(hub, "dee")

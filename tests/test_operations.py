@@ -113,6 +113,15 @@ async def test_an_unknown_invitation_is_8010_to_everybody(hub: Hub, name: str) -
             await refusal(hub, OPERATIONS[name](acting(hub, user), invite_id), 8010)
 
 
+async def test_an_invitation_of_another_hub_is_unknown(hub: Hub, clock: VirtualClock) -> None:
+    async with Hub(clock=clock, shard=1) as other:
+        invite_id = await other.invite_as("amy", "bob")
+        await hub.invite_as("amy", "bob")
+        for call in OPERATIONS.values():
+            await refusal(hub, call(acting(hub, "bob"), invite_id), 8010)
+        assert await hub.invitation(invite_id) is None
+
+
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize(
     ("name", "user"),
@@ -317,6 +326,22 @@ async def test_a_timeout_ends_only_those_who_are_pending(hub: Hub, clock: Virtua
     assert found is not None
     assert found.state == "completed"
     assert list(found.statuses.values()) == ["timed_out", "accepted", "timed_out", "rejected"]
+
+
+async def test_a_call_that_waits_counts_by_its_arrival(hub: Hub, clock: VirtualClock) -> None:
+    in_time = await hub.invite_as("amy", "bob", timeout=1.001)
+    too_late = await hub.invite_as("amy", "bob", timeout=1)
+    advancing = await begin_mass_expiry(hub, clock)
+    calls = [asyncio.ensure_future(hub.accept_as("bob", name)) for name in (in_time, too_late)]
+    await asyncio.sleep(0)
+    assert hub.stats()["commands_waiting"] >= 2
+    late(clock, 500)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    await advancing
+    assert results[0] is None
+    assert isinstance(results[1], InvitationEnded)
+    assert await statuses(hub, in_time) == {"bob": "accepted"}
+    assert await statuses(hub, too_late) == {"bob": "timed_out"}
 
 
 # -- races -----------------------------------------------------------------------------------------

@@ -139,9 +139,7 @@ async def test_a_hot_login_rings_what_that_device_was_not_told_of(
     assert await rung(clock, ear) == [], "told by the login before"
 
 
-async def test_what_one_device_was_told_is_news_to_another(
-    hub: Hub, clock: VirtualClock
-) -> None:
+async def test_what_one_device_was_told_is_news_to_another(hub: Hub, clock: VirtualClock) -> None:
     amy, _ = await join(hub, "amy")
     await join(hub, "bob", "phone")
     invite_id = await amy.signaling.invite("bob", timeout=3600)
@@ -338,9 +336,7 @@ async def test_what_ended_on_its_way_is_not_rung_again(hub: Hub, clock: VirtualC
 # -- snapshots -------------------------------------------------------------------------------------
 
 
-async def test_a_snapshot_shows_each_open_invitation_whole(
-    hub: Hub, clock: VirtualClock
-) -> None:
+async def test_a_snapshot_shows_each_open_invitation_whole(hub: Hub, clock: VirtualClock) -> None:
     await hub.groups.put("g", ["amy", "bob", "cy"])
     amy, _ = await join(hub, "amy")
     bob, _ = await join(hub, "bob", "1")
@@ -453,7 +449,8 @@ async def test_a_seventeenth_session_is_refused_and_changes_nothing(
     assert await code_of(late.login()) == 7008
     assert await code_of(late.signaling.invite("amy")) == 6014
     assert hub.stats() | {"deliveries_waiting": 0, "facts_waiting": 0} == before | {
-        "deliveries_waiting": 0, "facts_waiting": 0
+        "deliveries_waiting": 0,
+        "facts_waiting": 0,
     }
     assert await rung(clock, ear) == []
     assert not late.online

@@ -84,7 +84,9 @@ async def test_groups_are_back_with_members_roles_and_texts(again: MakeHub) -> N
         bob = hub.acting_as("bob").groups
         members, after = await bob.get_group_member_list("p")
         assert [(m.user_id, int(m.role), m.name_card) for m in members] == [
-            ("amy", 400, ""), ("bob", 300, ""), ("cy", 200, "C")
+            ("amy", 400, ""),
+            ("bob", 300, ""),
+            ("cy", 200, "C"),
         ]
         assert after == 0
         assert (await bob.get_group_info("w")).owner == "bob"
@@ -101,7 +103,7 @@ async def test_what_fell_due_meanwhile_ends_once_at_the_start(
         kept = await hub.invite_as("amy", "bob", timeout=500)
     await clock.advance(100)
     async with again() as hub:
-        amy, ear = await join(hub, "amy")
+        _, ear = await join(hub, "amy")
         bob, bob_ear = await join(hub, "bob")
         await clock.advance(1)
         assert rung(bob_ear) == [kept]
@@ -117,7 +119,7 @@ async def test_a_cold_login_after_a_restart_rings_again_but_no_hang_up_that_was_
 ) -> None:
     async with again() as hub:
         amy, _ = await join(hub, "amy")
-        bob, ear = await join(hub, "bob")
+        _, ear = await join(hub, "bob")
         ringing = await amy.signaling.invite("bob", timeout=500)
         hang_up = await amy.signaling.invite("bob", timeout=0)
         await clock.settle()
@@ -189,7 +191,7 @@ async def test_a_clock_that_stepped_back_between_two_runs_delays_no_deadline() -
         fresh = await amy.signaling.invite("cy", timeout=10)
         assert amy.snapshot.now >= 1_700_000_000_000
         await early.advance(10)
-        assert [call[1] for call in ear.take()] == [fresh], "engine time goes on from the last commit"
+        assert [call[1] for call in ear.take()] == [fresh]
         await early.advance(20)
         assert [call[0] for call in ear.take()] == ["invitation_timeout"]
 
@@ -232,7 +234,10 @@ async def test_any_history_on_a_journal_gives_the_same_state(
                     await act(hub)
                 except (SignalingError, IndexError) as error:
                     if isinstance(error, SignalingError) and error.code not in (
-                        6017, 8010, 8011, 10007
+                        6017,
+                        8010,
+                        8011,
+                        10007,
                     ):
                         raise
                 if choose.random() < 0.3:

@@ -82,7 +82,8 @@ class Writer:
                     done = self._waiters.popleft()[1]
                     if not done.done():
                         done.set_result(None)
-                self._on_durable(self.durable)
+                # After the waiters, which run first: an answer before the events that follow it.
+                asyncio.get_running_loop().call_soon(self._on_durable, self.durable)
         except (Exception, asyncio.CancelledError) as failure:
             log.exception("the journal failed; nothing is acknowledged any more")
             self._fail(failure)
