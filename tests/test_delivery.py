@@ -211,7 +211,7 @@ async def test_commands_that_wait_are_carried_out_first_come_first_served(
     hub: Hub, clock: VirtualClock
 ) -> None:
     amy, _ = await join(hub, "amy")
-    bob, ear = await join(hub, "bob")
+    _, ear = await join(hub, "bob")
     invite_id = await amy.signaling.invite("bob", timeout=60)
     advancing = await begin_mass_expiry(hub, clock)
     calls = [

@@ -102,6 +102,8 @@ class Model:
             if len(alike) >= WITHOUT_DEADLINE_MAX:
                 self.end_pending(alike[0], "timed_out")
         self.calls[call.name] = call
+        if acting is not None:
+            self.told[acting].add(call.name)
         self.tell(call, self.opening(call), acting)
         self.close(call)
 
@@ -264,6 +266,7 @@ class Run:
             model.remove(group, [user for user in users if user in model.members[group]])
 
     async def come_or_go(self) -> None:
+        await self.clock.settle()  # what is under way at a logout is another test's business
         place = self.chance.choice(USERS), self.chance.choice(DEVICES)
         if place in self.model.online and self.chance.random() < 0.7:
             await self.sessions[place].logout()

@@ -252,7 +252,7 @@ async def test_an_online_only_invitation_reaches_only_who_is_online(
     hub: Hub, clock: VirtualClock, start: Any
 ) -> None:
     amy, amy_ear = await join(hub, "amy")
-    bob, ear = await join(hub, "bob", "1")
+    _, ear = await join(hub, "bob", "1")
     invite_id = await amy.signaling.invite(["bob", "cy"], online_user_only=True, timeout=60)
     assert await rung(clock, ear) == [invite_id]
     late, late_ear = await join(hub, "bob", "2", start)
@@ -460,3 +460,15 @@ async def test_a_seventeenth_session_is_refused_and_changes_nothing(
     await sessions[5].logout()
     await late.login("hot")
     assert await rung(clock, ear) == [invite_id]
+
+
+async def test_nothing_is_kept_of_users_who_have_been_away_for_a_day(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    for number in range(100):
+        for _ in range(3):
+            session, _ = await join(hub, f"user {number}", start="hot")
+            await session.logout()
+    await clock.advance(DAY_S + 1)
+    await join(hub, "zoe")
+    assert list(hub.delivery.accounts) == ["zoe"]

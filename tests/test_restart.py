@@ -250,3 +250,19 @@ async def test_any_history_on_a_journal_gives_the_same_state(
             hub.shard.tick(hub.now_ms)
             hub.shard.machine.check()
             assert hub.shard.machine.state_hash() == machine
+
+
+async def test_another_device_is_not_taken_for_the_one_that_answered_before_the_restart(
+    again: MakeHub,
+) -> None:
+    async with again() as hub:
+        bob, _ = await join(hub, "bob", "phone")
+        invite_id = await hub.invite_as("amy", "bob", timeout=500)
+        await bob.signaling.accept(invite_id)
+    async with again() as hub:
+        bob, _ = await join(hub, "bob", "tablet")
+        with pytest.raises(SignalingError) as caught:
+            await bob.signaling.accept(invite_id)
+        assert caught.value.code == 8010
+        assert caught.value.details["status"] == "accepted"
+        assert "this device" not in str(caught.value)
