@@ -59,11 +59,13 @@ from pysignal.engine.ids cimport SHARD_BITS, id_key, id_parse, id_text, invite_i
 from pysignal.engine.records cimport check_name, encode_record, hash_state
 from pysignal.engine.roster cimport ACCEPTED, REJECTED
 from pysignal.engine.slab cimport NONE
+from pysignal.engine.store cimport tombstone_due
 from pysignal.engine.texts cimport handle_of, release
 from pysignal.engine.users cimport users_acquire, users_release, users_t
 from pysignal.engine.views cimport (
     info_of,
     infos_in_group,
+    infos_of_lists,
     infos_pending,
     infos_sent,
     stats_of,
@@ -81,6 +83,9 @@ cdef enum: STRANGER = 0xFFFFFFFE
 
 # Numbers without an owner that an operation takes out of use, beside as many as it names.
 cdef enum: IDLE_PER_OPERATION = 4
+
+# And those that an advance sweeps, which has forgotten many invitations at once perhaps.
+cdef enum: IDLE_PER_ADVANCE = 1024
 
 TIMEOUT_MS_MAX = <uint64_t>TIMEOUT_DAYS_MAX * DAY_MS
 
@@ -411,6 +416,7 @@ cdef class Machine:
             operation.
         """
         self.settle_result(core_advance(&self.core, now_ms, &budget), None, NONE)
+        self.forget_idle(IDLE_PER_ADVANCE)
         return budget <= 0
 
     def hold(self, str user not None):
@@ -537,6 +543,10 @@ cdef class Machine:
             return []
         return infos_in_group(&self.core, number, self.users, self.groups)
 
+    def open_lists(self):
+        """The open invitations that have a list of invitees or a group, in no order."""
+        return infos_of_lists(&self.core, self.users, self.groups)
+
     @property
     def now_ms(self):
         """Engine time: all that was due before it has ended."""
@@ -546,6 +556,15 @@ cdef class Machine:
     def next_ms(self):
         """The earliest time at which `advance` may have something to do; None for never."""
         cdef uint64_t due = wheel_next(&self.core.wheel)
+        return None if due == <uint64_t>-1 else due
+
+    @property
+    def forget_ms(self):
+        """When the oldest invitation that has ended need not be remembered any more, or None.
+
+        An `advance` to this time gives its memory back; nobody hears of it.
+        """
+        cdef uint64_t due = tombstone_due(&self.core)
         return None if due == <uint64_t>-1 else due
 
     @property

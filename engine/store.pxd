@@ -23,6 +23,7 @@ from pysignal.engine.core cimport (
     core_id,
     core_pending,
     core_t,
+    ended_ms,
     ended_position,
     invitation_at,
     invitation_t,
@@ -357,6 +358,15 @@ cdef inline bint tombstone_forget(core_t *c) noexcept nogil:
         pysignal_prefetch(invitation_at(c, c.ended_first))
     tombstone_release(c, slot)
     return True
+
+
+cdef inline uint64_t tombstone_due(const core_t *c) noexcept nogil:
+    """When the oldest tombstone need not be kept any more, in ms; 2**64 - 1 where there is none."""
+    cdef const invitation_t *one
+    if c.ended_first == NONE:
+        return <uint64_t>-1
+    one = invitation_at(c, c.ended_first)
+    return ended_ms(one) + c.keep_ms if is_remembered(c, one) else c.wheel.now
 
 
 cdef inline void tombstones_sweep(core_t *c, int64_t budget) noexcept nogil:

@@ -155,6 +155,16 @@ cdef list infos_in_group(const core_t *c, uint32_t group, Names users, Names gro
     return out
 
 
+cdef list infos_of_lists(const core_t *c, Names users, Names groups):
+    """The open invitations that have a list of invitees or a group, in the order of slots."""
+    cdef uint32_t slot
+    cdef list out = []
+    for slot in range(c.invitations.top):
+        if invitation_at(c, slot).state == OPEN and invitation_at(c, slot).flags & LISTED:
+            out.append(info_of(c, slot, users, groups))
+    return out
+
+
 cdef dict stats_of(const core_t *c):
     """Counts of what there is and what there was, by name."""
     cdef int status

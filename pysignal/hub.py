@@ -55,6 +55,9 @@ TURN_NS: Final = 1_000_000
 # Entries waiting for delivery above which commands wait in turn: it keeps the queue bounded.
 BACKLOG_MAX: Final = 512
 
+# How often memory of what has ended is given back.
+FORGET_EVERY_MS: Final = 1000
+
 # First byte of a record in a journal: whose it is.
 _KEY, _MACHINE, _GROUPS = b"K", b"M", b"G"
 
@@ -145,6 +148,7 @@ class Hub(ServerActs):
         # Engine time goes on from the last commit, even where the clock has stepped back since.
         self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
         self.delivery.fed = machine.position
+        self._presence.note_answers(machine.open_lists())
         if self._journal is not None:
             self._writer = Writer(self._journal, self._records_durable, self._journal_failed)
             self.delivery.durable = self._writer.durable
@@ -422,7 +426,7 @@ class Hub(ServerActs):
             self._presence.mark_told(*told.pop())
 
     def _set_timer(self) -> None:
-        due_ms = None if self._queue else self.shard.machine.next_ms
+        due_ms = None if self._queue else self._next_due_ms()
         if due_ms == self._timer_ms:
             return
         if self._timer is not None:
@@ -432,6 +436,15 @@ class Hub(ServerActs):
             self._timer = None
         else:
             self._timer = self._clock.call_at(due_ms - self._ahead_ms, self._on_timer)
+
+    def _next_due_ms(self) -> int | None:
+        """When there is something to do: an end, or, to the second, something to forget."""
+        due_ms = self.shard.machine.next_ms
+        forget_ms = self.shard.machine.forget_ms
+        if forget_ms is None:
+            return due_ms
+        forget_ms += FORGET_EVERY_MS - forget_ms % FORGET_EVERY_MS
+        return forget_ms if due_ms is None else min(due_ms, forget_ms)
 
     def _on_timer(self) -> None:
         self._timer = None

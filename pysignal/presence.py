@@ -88,6 +88,13 @@ class Presence:
         """Remember that a user has answered an invitation which is still open."""
         self._answered.setdefault(user, {})[invite_id] = None
 
+    def note_answers(self, infos: list[InvitationInfo]) -> None:
+        """Remember the answers to open invitations that a journal has brought back."""
+        for info in infos:
+            for user, status in info.statuses.items():
+                if status != "pending":
+                    self.note_answer(user, info.invite_id)
+
     def note_end(self, invitees: tuple[str, ...], invite_id: str) -> None:
         """Forget the answers to an invitation that has ended."""
         if not self._answered:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from busy import begin_mass_expiry
 from ears import Ear, join
+from slow_journal import SlowJournal
 
 from pysignal import GroupListener, Hub, SignalingEvent, SignalingListener, VirtualClock
 
@@ -157,6 +158,31 @@ async def test_a_call_that_waited_has_its_result_before_its_session_hears_what_f
     await asyncio.sleep(0)
     assert hub.stats()["commands_waiting"] >= 2
     await asyncio.gather(*calls, advancing)
+    assert diary == [("result", "modified"), ("amy", "accepted")]
+
+
+@pytest.mark.parametrize("request_id", [None, "r"])
+async def test_a_call_whose_record_had_to_become_durable_has_its_result_before_what_follows(
+    clock: VirtualClock, request_id: str | None
+) -> None:
+    diary: list[Any] = []
+    journal = SlowJournal()
+    async with Hub(clock=clock, journal=journal) as hub:
+        amy = await hub.login("amy", listener=Diary(diary, "amy"))
+        name = await amy.signaling.invite("bob")
+        await clock.settle()
+        journal.shut()
+
+        async def modify() -> None:
+            await amy.signaling.modify_invitation(name, "new", request_id=request_id)
+            diary.append(("result", "modified"))
+
+        calls = [asyncio.ensure_future(modify()), asyncio.ensure_future(hub.accept_as("bob", name))]
+        await clock.settle()
+        assert diary == []
+        journal.release(all_later=True)
+        await asyncio.gather(*calls)
+        await clock.settle()
     assert diary == [("result", "modified"), ("amy", "accepted")]
 
 

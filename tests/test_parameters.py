@@ -350,8 +350,9 @@ async def test_of_several_broken_rules_of_an_opening_the_first_is_told(room: Roo
     invite, in_group = room.amy.invite, room.amy.invite_in_group
     carol = hub.acting_as("carol").signaling
     await refusal(hub, offline.invite("amy", over, timeout=-1), 6014)
-    await refusal(hub, offline.invite_in_group("nowhere", None, over), 6014)  # type: ignore[arg-type]
-    await refusal(hub, invite(None, over, timeout=-1), 8001)  # type: ignore[arg-type]
+    nothing: Any = None
+    await refusal(hub, offline.invite_in_group("nowhere", nothing, over), 6014)
+    await refusal(hub, invite(nothing, over, timeout=-1), 8001)
     await refusal(hub, in_group("nowhere", ["", "amy"], over, timeout=-1), 8001)
     bad_user = await refusal(hub, invite("", timeout=-1), 6017)
     assert bad_user.details["parameter"] == "invitee"

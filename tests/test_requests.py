@@ -10,8 +10,10 @@ import pytest
 from busy import begin_mass_expiry
 from ears import join
 from refusals import picture, refusal
+from slow_journal import SlowJournal
 
 from pysignal import Hub, InvitationEnded, Limits, Role, SignalingInfo, VirtualClock
+from pysignal.journal import MemoryJournal
 from pysignal.server_acts import ServerActor
 
 pytestmark = pytest.mark.anyio
@@ -271,3 +273,34 @@ async def test_adding_what_a_push_told_is_done_once(hub: Hub) -> None:
     other = SignalingInfo(name, "amy", "", ["bob", "carol"])
     await refusal(hub, bob.signaling.add_invited_signaling(other, request_id="r"), 6017)
     assert ear.heard == []
+
+
+async def test_a_retry_is_answered_no_sooner_than_the_first_result_is_durable(
+    clock: VirtualClock,
+) -> None:
+    journal = SlowJournal()
+    async with Hub(clock=clock, journal=journal) as hub:
+        amy, _ = await join(hub, "amy")
+        await clock.settle()
+        journal.shut()
+        first = asyncio.ensure_future(amy.signaling.invite("bob", request_id="r"))
+        await clock.settle()
+        again = asyncio.ensure_future(amy.signaling.invite("bob", request_id="r"))
+        await clock.settle()
+        assert (first.done(), again.done(), len(hub.shard.machine.pending_of("bob"))) == (
+            False, False, 1,
+        )  # fmt: skip
+        journal.release(all_later=True)
+        assert await first == await again
+
+
+async def test_a_retry_after_a_restart_has_the_first_result(clock: VirtualClock) -> None:
+    journal = MemoryJournal()
+    async with Hub(clock=clock, journal=journal) as hub:
+        name = await hub.invite_as("amy", "bob", request_id="r")
+        await hub.accept_as("bob", name, request_id="s")
+    async with Hub(clock=clock, journal=journal) as hub:
+        assert await hub.invite_as("amy", "bob", request_id="r") == name
+        await hub.accept_as("bob", name, request_id="s")
+        await refusal(hub, hub.invite_as("amy", "carol", request_id="r"), 6017)
+        assert await hub.pending("bob") == []
