@@ -5,11 +5,6 @@ and applies it at once; what was committed is published: each event finds the se
 as of then. Once a turn of the loop the events are delivered. With a journal, answers and events
 leave only when the records that they rest on are durable.
 
-Most commands run in the call itself, without suspending. They queue up, first come first served,
-only while something must come first: a mass expiry that takes more than one slice, or more events
-than a turn has delivered. A command that waits keeps the time of its arrival, and is carried out
-even if its caller has stopped waiting.
-
 One loop timer stands for all deadlines: it is set to the next thing that is due.
 """
 
@@ -17,30 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-import orjson
-
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
+from pysignal.commands import Commands
 from pysignal.delivery import Call, Delivery
-from pysignal.engine import snapshot
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import HubClosed, InvalidParameter, InvitationEnded, KickedOff, SignalingError
-from pysignal.group_events import callbacks
-from pysignal.group_records import GroupRecord
 from pysignal.groups import ServerGroups
 from pysignal.invitation import Actor, Outcome, Watch
+from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
 from pysignal.listeners import Courier, SignalingListener, log_failure
 from pysignal.membership import Groups
 from pysignal.presence import Presence
+from pysignal.publisher import Publisher
 from pysignal.requests import Requests
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
@@ -49,17 +41,14 @@ from pysignal.shard import MORE, Shard
 if TYPE_CHECKING:
     from pysignal.journal import Journal
 
-# How long a drain of deliveries, or a run of queued commands, keeps the loop.
+# How long a drain of deliveries keeps the loop.
 TURN_NS: Final = 1_000_000
 
-# Entries waiting for delivery above which commands wait in turn: it keeps the queue bounded.
-BACKLOG_MAX: Final = 512
+# Sessions that the end of a hub logs out in one turn of the loop.
+LOGOUTS_PER_TURN: Final = 256
 
 # How often memory of what has ended is given back.
 FORGET_EVERY_MS: Final = 1000
-
-# First byte of a record in a journal: whose it is.
-_KEY, _MACHINE, _GROUPS = b"K", b"M", b"G"
 
 
 class Sink(Protocol):
@@ -126,46 +115,52 @@ class Hub(ServerActs):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.delivery = Delivery(log_failure)
+        self._turn_scheduled = False
+        self._timer: Timer | None = None
+        self._timer_ms: int | None = None
+        records = [] if self._journal is None else list(self._journal.replay())
+        machine = self._new_machine(entries.key_of(records))
+        groups = Groups(self.limits.group_members)
+        for record in records[1:]:
+            entries.replay(record, machine, groups)
+        # Engine time goes on from the last commit, even where the clock has stepped back since.
+        self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
+        self.delivery.fed = machine.position
+        self._presence = Presence(machine, self.delivery, self.limits)
+        self._presence.note_answers(machine.open_lists())
+        self._writer = self._new_writer(machine)
+        self._publisher = Publisher(machine, groups, self.delivery, self._presence, self._writer)
+        self.publish = self._publisher.publish
+        self.shard = Shard(machine, groups, self.publish, self._publisher.publish_group)
+        self._commands = Commands(
+            lambda: self.now_ms, self._backlog, self._schedule, self.publish, self._writer
+        )
+        self.perform = self._commands.perform
         self.requests = Requests(
             lambda: self.now_ms,
             round(self.limits.requests_keep_s * 1000),
             self.limits.requests_max,
         )
-        self._writer = None
-        self._queue: deque[_Waiting] = deque()
-        self._audiences: dict[str, list[Session]] = {}
-        self._turn_scheduled = False
-        self._timer: Timer | None = None
-        self._timer_ms: int | None = None
-        records = [] if self._journal is None else list(self._journal.replay())
-        machine = self._new_machine(records)
-        self.shard = Shard(
-            machine, Groups(self.limits.group_members), self.publish, self._publish_group
-        )
-        self._presence = Presence(machine, self.delivery, self.limits)
-        for record in records:
-            self._replay(record)
-        # Engine time goes on from the last commit, even where the clock has stepped back since.
-        self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
-        self.delivery.fed = machine.position
-        self._presence.note_answers(machine.open_lists())
-        if self._journal is not None:
-            self._writer = Writer(self._journal, self._records_durable, self._journal_failed)
-            self.delivery.durable = self._writer.durable
-            if not records:
-                self._writer.write([_KEY + machine.id_key])
         self._clock.attach(self._is_busy)
         self.is_open = True
         self._schedule()
 
-    def _new_machine(self, records: list[bytes]) -> Machine:
+    def _new_writer(self, machine: Machine) -> Writer | None:
+        if self._journal is None:
+            return None
+        writer = Writer(self._journal, self._records_durable, self._journal_failed)
+        self.delivery.durable = writer.durable
+        if not writer.accepted:
+            writer.write([entries.of_key(machine.id_key)])
+        return writer
+
+    def _new_machine(self, key: bytes | None) -> Machine:
         limits = self.limits
-        key = records[0][1:] if records else None
         return Machine(
             key=key,
             entropy=Entropy(self._seed),
             shard=self._shard_number,
-            now_ms=0 if records else self._clock.now_ms(),
+            now_ms=self._clock.now_ms() if key is None else 0,
             capacity=limits.open_max,
             users_max=limits.users_max,
             groups_max=limits.groups_max,
@@ -175,13 +170,6 @@ class Hub(ServerActs):
             lifetime_ms=round(limits.lifetime_s * 1000),
             journaled=self._journal is not None,
         )
-
-    def _replay(self, record: bytes) -> None:
-        owner, body = record[:1], record[1:]
-        if owner == _MACHINE:
-            snapshot.apply(self.shard.machine, body)
-        elif owner == _GROUPS:
-            self.shard.groups.apply(GroupRecord.from_builtins(orjson.loads(body)))
 
     async def close(self) -> None:
         """End: deliver what was committed, then log every session out. Invitations stay open."""
@@ -200,18 +188,16 @@ class Hub(ServerActs):
         if self._timer is not None:
             self._timer.cancel()
         error = HubClosed("the hub was closed")
-        while self._queue:
-            self._queue.popleft().fail(error)
+        self._commands.fail(error)
         sessions = self._presence.sessions
-        for session in sessions:
+        for number, session in enumerate(sessions):
             self._presence.leave(session)
             session.ended(error, "on_disconnected")
-        for watches in list(self.delivery.watchers.values()):
-            for watch in list(watches):
-                watch.fail(error)
+            if number % LOGOUTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        self._fail_watches(error)
         await asyncio.sleep(0)
-        for courier in list(self.couriers):
-            await courier.stop()
+        await asyncio.gather(*(courier.stop() for courier in self.couriers))
 
     async def _settle_journal(self) -> None:
         if self._writer is not None:
@@ -285,9 +271,8 @@ class Hub(ServerActs):
         if self.shard.tick(now_ms):
             return MORE
         self.publish()
-        rests_on = 0 if self._writer is None else self._writer.accepted
-        replaced = self._presence.enter(session, cold, rests_on)
-        self._forget_audiences(session.user_id)
+        replaced = self._presence.enter(session, cold, self._publisher.rests_on)
+        self._publisher.forget_audiences(session.user_id)
         if replaced is not None:
             replaced.ended(
                 KickedOff("another login of the same device took its place"), "on_kicked_offline"
@@ -304,7 +289,7 @@ class Hub(ServerActs):
         """Take a session offline; called by the session."""
         self.publish()
         self._presence.leave(session, missed)
-        self._forget_audiences(session.user_id)
+        self._publisher.forget_audiences(session.user_id)
         session.ended(error, callback)
 
     def is_told(self, actor: Any, invite_id: str) -> bool:
@@ -316,79 +301,6 @@ class Hub(ServerActs):
         self._presence.tell(actor, info.invite_id)
         if info.no_deadline and not info.group_id:
             self._presence.mark_told(info.invite_id, actor.user_id)
-
-    # -- commands ----------------------------------------------------------------------------------
-
-    async def perform(self, command: Callable[..., Any], *args: Any) -> Any:
-        """Carry out a command of the shard, and return or raise what it gives once it may be known.
-
-        Args:
-            command: called with the time of arrival and `args`.
-            args: what the command takes beside.
-        """
-        now_ms = self._clock.now_ms() + self._ahead_ms
-        if self._writer is not None:
-            self._writer.require()
-        if self._queue or self._backlog >= BACKLOG_MAX:
-            return await self._wait_in_turn(now_ms, command, args)
-        if not self._turn_scheduled:
-            self._schedule()
-        try:
-            result = command(now_ms, *args)
-        except SignalingError:
-            if self._writer is not None:
-                await self._until_durable()
-            raise
-        if result is MORE:
-            return await self._wait_in_turn(now_ms, command, args)
-        if self._writer is not None:
-            await self._until_durable()
-        return result
-
-    @property
-    def _backlog(self) -> int:
-        """Entries that wait for delivery, and facts that will be some."""
-        return len(self.delivery) + self.shard.machine.waiting
-
-    async def _wait_in_turn(
-        self, now_ms: int, command: Callable[..., Any], args: tuple[Any, ...]
-    ) -> Any:
-        waiting = _Waiting(now_ms, command, args, self._loop.create_future())
-        self._queue.append(waiting)
-        self._schedule()
-        try:
-            # The command is carried out even where nobody waits for it any more. The future is
-            # awaited as it is: one more step, and events could overtake the answer.
-            result = await waiting.future
-        except SignalingError:
-            if self._writer is not None:
-                await self._until_durable()
-            raise
-        if self._writer is not None:
-            await self._until_durable()
-        return result
-
-    async def _until_durable(self) -> None:
-        assert self._writer is not None
-        self.publish()
-        await self._writer.wait()
-
-    def _run_queue(self) -> None:
-        """Carry out commands that wait, as far as a turn goes."""
-        until_ns = stopwatch_ns() + TURN_NS
-        while self._queue and self._backlog < BACKLOG_MAX:
-            waiting = self._queue[0]
-            try:
-                result = waiting.command(waiting.now_ms, *waiting.args)
-            except Exception as error:
-                self._queue.popleft().fail(error)
-            else:
-                if result is MORE:
-                    self.publish()
-                    return
-                self._queue.popleft().succeed(result)
-            if stopwatch_ns() >= until_ns:
-                return
 
     # -- the turn: time, delivery, the queue -------------------------------------------------------
 
@@ -408,25 +320,25 @@ class Hub(ServerActs):
                 self._feed_sink(self._sink)
             self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
             # After the drain: who waited has the answer before the events of what was done.
-            self._run_queue()
+            self._commands.run()
             self._note_told()
         finally:
-            if (
-                self.delivery.is_ready
-                or self.shard.machine.waiting
-                or (self._queue and self._backlog < BACKLOG_MAX)
-            ):
+            if self.delivery.is_ready or self.shard.machine.waiting or self._commands.is_ready:
                 self._schedule()
             self._set_timer()
+
+    def _backlog(self) -> int:
+        """How many entries wait for delivery, with the facts that will be some."""
+        return len(self.delivery) + self.shard.machine.waiting
 
     def _note_told(self) -> None:
         """Commit who was told of what, once nothing that is due stands before it."""
         told = self.delivery.told
-        while told and not self._queue:
+        while told and not self._commands:
             self._presence.mark_told(*told.pop())
 
     def _set_timer(self) -> None:
-        due_ms = None if self._queue else self._next_due_ms()
+        due_ms = None if self._commands else self._next_due_ms()
         if due_ms == self._timer_ms:
             return
         if self._timer is not None:
@@ -453,80 +365,20 @@ class Hub(ServerActs):
             return
         self.publish()
         now_ms = self.now_ms
-        if self._queue or self.shard.tick(now_ms):
-            self._queue.append(_Waiting(now_ms, self.shard.tick, (), self._loop.create_future()))
+        if self._commands or self.shard.tick(now_ms):
+            self._commands.append(now_ms, self.shard.tick)
         self._schedule()
 
     def _is_busy(self) -> bool:
-        return self._turn_scheduled or bool(self._queue)
+        return self._turn_scheduled or len(self._commands) > 0
 
     def _records_durable(self, count: int) -> None:
         self.delivery.durable = count
         self._schedule()
 
     def _journal_failed(self, error: SignalingError) -> None:
-        while self._queue:
-            self._queue.popleft().fail(error.again())
-
-    # -- publishing --------------------------------------------------------------------------------
-
-    def publish(self) -> None:
-        """Find the audience of everything committed since the last time, as of now."""
-        machine = self.shard.machine
-        if not machine.waiting:
-            return
-        rests_on = 0
-        if self._writer is not None:
-            self._writer.write([_MACHINE + record for record in machine.records()])
-            rests_on = self._writer.accepted
-        for event in machine.take():
-            self.delivery.post_event(event, self._audience(event), rests_on)
-            if event.group_id or len(event.invitees) > 1:
-                self._note_list(event)
-
-    def _note_list(self, event: Event) -> None:
-        if event.ends:
-            self._presence.note_end(event.invitees, event.invite_id)
-        elif event.kind in ("accepted", "rejected"):
-            self._presence.note_answer(event.invitee, event.invite_id)
-
-    def _audience(self, event: Event) -> list[Session] | None:
-        """The sessions that hear an event of a group; None where the parties alone do."""
-        group_id = event.group_id
-        if not group_id:
-            return None
-        groups = self.shard.groups
-        if event.parties_only:
-            parties = [event.inviter, *event.invitees]
-            return self.delivery.sessions_of(
-                [user for user in parties if groups.is_member(group_id, user)]
-            )
-        audience = self._audiences.get(group_id)
-        if audience is None:
-            audience = self.delivery.sessions_of(groups.members(group_id))
-            self._audiences[group_id] = audience
-        return audience
-
-    def _forget_audiences(self, user: str) -> None:
-        for group_id in self.shard.groups.joined(user):
-            self._audiences.pop(group_id, None)
-
-    def _publish_group(
-        self, record: GroupRecord, before: tuple[str, ...], actor: str, device: int
-    ) -> None:
-        """Queue the callbacks of a group change that was just applied."""
-        self._audiences.pop(record.group_id, None)
-        rests_on = 0
-        if self._writer is not None:
-            self._writer.write([_GROUPS + orjson.dumps(record.to_builtins())])
-            rests_on = self._writer.accepted
-        account = self.delivery.accounts.get(actor) if device else None
-        acting = None
-        if account is not None:
-            acting = next((s for s in account.online if s.device_number == device), None)
-        for name, parameters, audience in callbacks(record, before):
-            call = Call(name, tuple(parameters.values()), record.group_id)
-            self.delivery.post(call, self.delivery.sessions_of(audience), acting, rests_on)
+        self._commands.fail(error)
+        self._fail_watches(error)
 
     def _feed_sink(self, sink: Sink) -> None:
         events, receivers = self.delivery.take_all()
@@ -563,6 +415,11 @@ class Hub(ServerActs):
             if not watches:
                 del self.delivery.watchers[invite_id]
 
+    def _fail_watches(self, error: SignalingError) -> None:
+        for watches in list(self.delivery.watchers.values()):
+            for watch in list(watches):
+                watch.fail(error)
+
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call back at the next turn of the loop."""
         self._loop.call_soon(call, *args)
@@ -574,35 +431,8 @@ class Hub(ServerActs):
             **self.shard.machine.stats(),
             "sessions": len(self._presence.sessions),
             "groups_existing": len(self.shard.groups),
-            "commands_waiting": len(self._queue),
+            "commands_waiting": len(self._commands),
             "deliveries_waiting": len(self.delivery),
             "watches": len(self.delivery.watchers),
             "requests_remembered": len(self.requests),
         }
-
-
-class _Waiting:
-    """A command that waits for its turn."""
-
-    __slots__ = ("args", "command", "future", "now_ms")
-
-    def __init__(
-        self,
-        now_ms: int,
-        command: Callable[..., Any],
-        args: tuple[Any, ...],
-        future: asyncio.Future[Any],
-    ) -> None:
-        self.now_ms = now_ms
-        self.command = command
-        self.args = args
-        self.future = future
-
-    def succeed(self, result: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # whoever waited may have been cancelled

@@ -103,5 +103,5 @@ class Writer:
 
     async def close(self) -> None:
         """Wait until everything taken is durable, or has failed."""
-        while self._task is not None:
+        while self._task is not None and not self._task.done():
             await asyncio.wait({self._task})
