@@ -28,9 +28,12 @@ from pysignal.engine.ids cimport (
     invite_id_t,
 )
 from pysignal.engine.roster cimport (
+    ACCEPTED,
     PAGE_SHIFT,
     PENDING,
+    REJECTED,
     entry_at,
+    entry_t,
     links_t,
     page_at,
     pages_t,
@@ -275,6 +278,23 @@ cdef inline uint32_t core_entry(const core_t *c, uint32_t slot, uint32_t user) n
         return slot if one.invitee == user else NONE
     ref = roster_find(&c.pages, &list_at(c, one.invitee).roster, user)
     return NONE if ref == NONE else ref | ENTRY
+
+
+cdef inline uint32_t core_answered_on(
+    const core_t *c, uint32_t slot, uint32_t user,
+) noexcept nogil:
+    """Low 16 bits of the number of the device on which an invitee has answered; 0 for none."""
+    cdef const invitation_t *one = invitation_at(c, slot)
+    cdef uint32_t ref = core_entry(c, slot, user)
+    cdef const entry_t *entry
+    if ref == NONE:
+        return 0
+    if ref & ENTRY:
+        entry = entry_at(&c.pages, ref & ~<uint32_t>ENTRY)
+        return entry.device if entry.status in (ACCEPTED, REJECTED) else 0
+    if one.state == OPEN or one.status not in (ACCEPTED, REJECTED):
+        return 0
+    return ended_by(one) & 0xFFFF
 
 
 cdef inline uint8_t core_status(const core_t *c, uint32_t slot, uint32_t ref) noexcept nogil:

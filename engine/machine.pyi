@@ -8,11 +8,6 @@ from pysignal.engine.views import InvitationInfo
 
 TIMEOUT_MS_MAX: int
 
-class Refused(Exception):
-    result: str
-    info: InvitationInfo | None
-    def __init__(self, result: str, info: InvitationInfo | None = None) -> None: ...
-
 @final
 class Machine:
     journaled: bool

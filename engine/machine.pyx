@@ -31,6 +31,7 @@ from pysignal.engine.core cimport (
     UNKNOWN,
     core_advance,
     core_answer,
+    core_answered_on,
     core_cancel,
     core_dismiss,
     core_entry,
@@ -48,13 +49,7 @@ from pysignal.engine.core cimport (
     opening_t,
 )
 from pysignal.engine.events cimport drop_rolls, events_of
-from pysignal.engine.facts cimport (
-    FACT_ACCEPTED,
-    FACT_CANCELLED,
-    RELEASES,
-    fact_t,
-    facts_waiting,
-)
+from pysignal.engine.facts cimport FACT_ACCEPTED, FACT_CANCELLED, RELEASES, fact_t, facts_waiting
 from pysignal.engine.ids cimport SHARD_BITS, id_key, id_parse, id_text, invite_id_t
 from pysignal.engine.records cimport check_name, encode_record, hash_state
 from pysignal.engine.roster cimport ACCEPTED, REJECTED
@@ -72,6 +67,8 @@ from pysignal.engine.views cimport (
 )
 from pysignal.engine.wheel cimport wheel_next
 
+from pysignal.engine.refused import Refused
+
 cdef tuple RESULT_OF = (
     "done", "due", "unknown", "ended", "answered", "not_party", "not_modifiable", "conflict",
     "table_full", "no_memory", "bad_number", "restoring",
@@ -88,21 +85,6 @@ cdef enum: IDLE_PER_OPERATION = 4
 cdef enum: IDLE_PER_ADVANCE = 1024
 
 TIMEOUT_MS_MAX = <uint64_t>TIMEOUT_DAYS_MAX * DAY_MS
-
-
-class Refused(Exception):
-    """What the core refuses; nothing was changed.
-
-    Attributes:
-        result: due (advance first), unknown, ended, answered, not_party, not_modifiable, conflict,
-            table_full, restoring.
-        info: the invitation, for a party to it, where it is remembered; else None.
-    """
-
-    def __init__(self, result, info=None):
-        super().__init__(result)
-        self.result = result
-        self.info = info
 
 
 cdef class Machine:
@@ -447,7 +429,7 @@ cdef class Machine:
     ) except -1:
         """Raise what is not DONE, and give back the text that was not taken."""
         cdef invite_id_t name
-        cdef uint32_t slot
+        cdef uint32_t slot, device = 0
         if result == DONE:
             return 0
         release(handle)
@@ -461,7 +443,8 @@ cdef class Machine:
                 or core_entry(&self.core, slot, user) != NONE
             ):
                 info = info_of(&self.core, slot, self.users, self.groups)
-        raise Refused(RESULT_OF[result], info)
+                device = core_answered_on(&self.core, slot, user)
+        raise Refused(RESULT_OF[result], info, device)
 
     # -- reading facts -----------------------------------------------------------------------------
 

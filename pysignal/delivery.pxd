@@ -41,7 +41,6 @@ cdef class Account:
     cdef readonly str user_id
     cdef public list online
     cdef public dict devices
-    cdef public uint32_t next_device
 
 
 @cython.final

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 
@@ -18,6 +20,7 @@ class Subscription:
         is_async: Callable[[Callable[..., Any]], bool],
     ) -> None: ...
 
+@disjoint_base
 class Receiver:
     user_id: str
     device_id: str
@@ -37,7 +40,6 @@ class Account:
     user_id: str
     online: list[Any]
     devices: dict[str, Any]
-    next_device: int
     def __init__(self, user_id: str) -> None: ...
 
 @final
@@ -53,7 +55,7 @@ class Entry:
     receivers: list[Any]
     acting: Receiver | None
     rests_on: int
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
 @final
 class Delivery:

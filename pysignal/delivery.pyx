@@ -154,14 +154,12 @@ cdef class Account:
     Attributes:
         online: the sessions that are logged in; replaced, never changed.
         devices: what is remembered of each device, by its ID.
-        next_device: the number of the next new device, counted from 1.
     """
 
     def __init__(self, str user_id):
         self.user_id = user_id
         self.online = []
         self.devices = {}
-        self.next_device = 1
 
 
 cdef class Call:
@@ -284,14 +282,19 @@ cdef class Delivery:
     def undelivered(self, Receiver receiver not None):
         """The events that wait for a session, in order."""
         cdef Entry entry
-        cdef list out = []
+        cdef list out = [], searched = None
+        cdef bint found = False
         if self.current is not None and receiver in self.current.receivers[self.at:]:
             if hears(self.current, receiver) and isinstance(self.current.item, Event):
                 out.append(self.current.item)
         for entry in self.queue:
-            if isinstance(entry.item, Event) and hears(entry, receiver):
-                if receiver in entry.receivers:
-                    out.append(entry.item)
+            if not isinstance(entry.item, Event) or not hears(entry, receiver):
+                continue
+            if entry.receivers is not searched:     # events of one group share their audience
+                searched = entry.receivers
+                found = receiver in searched
+            if found:
+                out.append(entry.item)
         return out
 
     def recall(self, str invite_id not None):

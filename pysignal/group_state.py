@@ -124,6 +124,29 @@ class GroupState:
         group = self._groups.get(group_id)
         return () if group is None else tuple(group.members)
 
+    def member_page(
+        self, group_id: str, role: Role | int | None, after: int, count: int
+    ) -> tuple[list[MemberInfo], int]:
+        """Return members in joining order, and where the next page begins; 0 after the last.
+
+        Args:
+            group_id: the group; one that doesn't exist has no members.
+            role: only members of this role; None for all.
+            after: 0, then what the page before gave. Who leaves meanwhile shifts nobody.
+            count: members at most.
+        """
+        group = self._groups.get(group_id)
+        page: list[MemberInfo] = []
+        last = 0
+        for user, member in () if group is None else group.members.items():
+            if member.position < after or role not in (None, member.role):
+                continue
+            if len(page) == count:
+                return page, last
+            page.append(MemberInfo(user, member.role, member.name_card, member.joined_ms))
+            last = member.position + 1
+        return page, 0
+
     def joined(self, user: str) -> tuple[str, ...]:
         """Return the IDs of the groups that `user` is in, in the order of joining them."""
         return tuple(self._joined.get(user, ()))

@@ -420,10 +420,5 @@ def _member_page(
     next_seq: int,
     count: int,
 ) -> tuple[list[MemberInfo], int]:
-    groups = hub.shard.groups
     hub.shard.require_member(user, group_id)
-    members = [groups.member(group_id, name) for name in groups.members(group_id)]
-    chosen = [info for info in members if info is not None and role in (None, info.role)]
-    page = chosen[next_seq : next_seq + count]
-    after = next_seq + count
-    return page, after if after < len(chosen) else 0
+    return hub.shard.groups.member_page(group_id, role, next_seq, count)

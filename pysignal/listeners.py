@@ -178,13 +178,14 @@ class Courier:
     The task lives only while there is something to run.
 
     Args:
-        capacity: calls waiting at most.
+        capacity: events (or other news) waiting at most; each may mean several calls.
         running: the couriers of the hub whose task runs; this one enters and leaves it.
     """
 
     def __init__(self, capacity: int, running: set[Courier]) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._capacity = capacity
+        self._count = 0
         self._running = running
         self._task: asyncio.Task[None] | None = None
         self._is_calling = False
@@ -204,8 +205,10 @@ class Courier:
             subscription: the call is dropped when this has been removed meanwhile.
             about: the event, or what the call is about, for the log.
         """
-        if len(self._waiting) >= self._capacity:
-            return False
+        if not self._waiting or self._waiting[-1][3] is not about:
+            if self._count >= self._capacity:
+                return False
+            self._count += 1
         self._waiting.append((method, args, subscription, about))
         self._start()
         return True
@@ -220,6 +223,8 @@ class Courier:
         try:
             while self._waiting:
                 method, args, subscription, about = self._waiting.popleft()
+                if not self._waiting or self._waiting[0][3] is not about:
+                    self._count -= 1
                 if subscription is None or subscription.active:
                     self._is_calling = True
                     await guarded(method(*args), method, about)
@@ -234,8 +239,12 @@ class Courier:
     def close(self) -> list[Event]:
         """Drop what waits, and return the events among it. The call that is running may finish."""
         dropped = [waiting[3] for waiting in self._waiting]
-        self._waiting.clear()
+        self._clear()
         return [about for about in dropped if isinstance(about, Event)]
+
+    def _clear(self) -> None:
+        self._waiting.clear()
+        self._count = 0
 
     async def stop(self) -> None:
         """Cancel what runs, and end what waits (news of the end) within `STOP_S`."""
@@ -245,7 +254,7 @@ class Courier:
             await self._cancel()
         if self._task is not None and self._waiting:
             await asyncio.wait({self._task}, timeout=STOP_S)
-        self._waiting.clear()
+        self._clear()
         await self._cancel()
 
     async def _cancel(self) -> None:

@@ -8,20 +8,25 @@ The IDs that were open then and told are kept too, so that a hot login can say h
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pysignal.delivery import Account, Delivery, opened_again
 from pysignal.engine.facts import Event
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import LimitExceeded
 from pysignal.limits import Limits
 
 if TYPE_CHECKING:
     from pysignal.session import Session
+
+# The engine keeps 16 bits of it for each invitee.
+DEVICE_NUMBER_MAX: Final = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +143,8 @@ class Presence:
             account = self._accounts[user] = Account(user)
         remembered = None if cold else device
         if device is None:
-            device = account.devices[session.device_id] = Device(account.next_device)
-            account.next_device += 1
+            device = Device(_device_number(session.device_id, account))
+            account.devices[session.device_id] = device
         replays, snapshot, untold = self._catch_up(session, remembered, cold)
         device.session = session
         device.untold = untold
@@ -259,3 +264,13 @@ class Presence:
                 del account.devices[device_id]
             if not account.devices and self._accounts.get(account.user_id) is account:
                 del self._accounts[account.user_id]
+
+
+def _device_number(device_id: str, account: Account) -> int:
+    """A number for a new device: the same after a restart, and no other device's of the user."""
+    taken = {device.number for device in account.devices.values()}
+    number = zlib.crc32(device_id.encode())
+    while True:
+        number = number % DEVICE_NUMBER_MAX + 1
+        if number not in taken:
+            return number

@@ -169,7 +169,7 @@ class Session(Receiver):
         session, as a slow listener does.
         """
         self.require()
-        return _Stream(self, self.hub.limits.queue_max)
+        return _Events(_Stream(self, self.hub.limits.queue_max))
 
     # -- called by delivery ------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Session(Receiver):
 
 
 class _Stream:
-    """The events of a session as an async iterator."""
+    """The queue behind an iterator over a session's events."""
 
     def __init__(self, session: Session, capacity: int) -> None:
         self._session = session
@@ -244,14 +244,17 @@ class _Stream:
         self._session.streams = [other for other in self._session.streams if other is not self]
         self._wake()
 
+    def close(self) -> None:
+        """Stop listening, and drop what is queued."""
+        self._waiting.clear()
+        self.end()
+
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
+    async def take(self) -> Event:
+        """Return the next event, or raise StopAsyncIteration after the last."""
         while not self._waiting:
             if self._ended:
                 raise StopAsyncIteration
@@ -264,10 +267,25 @@ class _Stream:
                 self._reader = None
         return self._waiting.popleft()
 
+
+class _Events:
+    """An iterator over a session's events; dropping it stops listening."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self._stream.take()
+
     async def aclose(self) -> None:
         """Stop listening."""
-        self._waiting.clear()
-        self.end()
+        self._stream.close()
+
+    def __del__(self) -> None:
+        self._stream.close()
 
 
 def _subscribe(listener: object) -> Subscription:

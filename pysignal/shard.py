@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     InvalidParameter,
@@ -237,7 +238,7 @@ class Shard:
         info = refused.info
         match refused.result:
             case "unknown" | "ended" | "answered":
-                raise too_late(info, actor, device) from None
+                raise too_late(info, actor, _same(refused.device, device)) from None
             case "not_party":
                 raise NotPermitted(
                     "only a pending invitee may answer, only the inviter may cancel or modify"
@@ -294,8 +295,21 @@ class Shard:
         return record
 
 
-def too_late(info: InvitationInfo | None, actor: str | None, device: int) -> InvitationEnded:
-    """Make the error for an operation that came too late, as helpful as the caller may know."""
+def _same(answered_on: int, device: int) -> bool | None:
+    """Whether an answer came from this device; None where no device answered."""
+    return answered_on == device if answered_on else None
+
+
+def too_late(
+    info: InvitationInfo | None, actor: str | None, same_device: bool | None = None
+) -> InvitationEnded:
+    """Make the error for an operation that came too late, as helpful as the caller may know.
+
+    Args:
+        info: the invitation, for a party to it.
+        actor: the caller; None for the server.
+        same_device: whether the caller answered it on this device; None where that is unknown.
+    """
     if info is None:
         return InvitationEnded("no open invitation has this ID: it has ended, or never existed")
     status = info.statuses.get(actor or "", "")
@@ -304,8 +318,8 @@ def too_late(info: InvitationInfo | None, actor: str | None, device: int) -> Inv
         how = "you have left the group"
     elif status in ("accepted", "rejected"):
         how = _HOW[status]
-        if alone and info.ended_by:
-            how += " on this device" if info.ended_by == device else " on another device"
+        if same_device is not None:
+            how += " on this device" if same_device else " on another device"
     elif info.state == "cancelled":
         how = _HOW["cancelled"]
     elif "timed_out" in info.statuses.values():

@@ -327,12 +327,12 @@ class Signaling:
         user = actor.user_id
         if found is None or found.state != "open":
             party = found is not None and (user in found.statuses or user == found.inviter)
-            raise too_late(found if party else None, user, actor.device_number)
+            raise too_late(found if party else None, user)
         status = found.statuses.get(user)
         if status is None:
             raise NotPermitted("the invitation is not for this user: drop the push")
         if status != "pending":
-            raise too_late(found, user, actor.device_number)
+            raise too_late(found, user)
         if actor.hub.is_told(actor, found.invite_id):
             raise AlreadyTold("this session knows the invitation: drop the push")
         for name in ("inviter", "group_id"):

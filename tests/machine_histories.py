@@ -13,7 +13,8 @@ from typing import Any
 from pysignal.engine import snapshot
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.facts import Event
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 
 KEY = b"sixteen bytes..."
 USERS = [f"user-{i}" for i in range(7)] + ["ü\U0001f600"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pysignal.engine.entropy import Entropy
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000

@@ -13,7 +13,6 @@ from refusals import picture, refusal
 from slow_journal import SlowJournal
 
 from pysignal import Hub, InvitationEnded, Limits, Role, SignalingInfo, VirtualClock
-from pysignal.journal import MemoryJournal
 from pysignal.server_acts import ServerActor
 
 pytestmark = pytest.mark.anyio
@@ -292,15 +291,3 @@ async def test_a_retry_is_answered_no_sooner_than_the_first_result_is_durable(
         )  # fmt: skip
         journal.release(all_later=True)
         assert await first == await again
-
-
-async def test_a_retry_after_a_restart_has_the_first_result(clock: VirtualClock) -> None:
-    journal = MemoryJournal()
-    async with Hub(clock=clock, journal=journal) as hub:
-        name = await hub.invite_as("amy", "bob", request_id="r")
-        await hub.accept_as("bob", name, request_id="s")
-    async with Hub(clock=clock, journal=journal) as hub:
-        assert await hub.invite_as("amy", "bob", request_id="r") == name
-        await hub.accept_as("bob", name, request_id="s")
-        await refusal(hub, hub.invite_as("amy", "carol", request_id="r"), 6017)
-        assert await hub.pending("bob") == []

@@ -364,10 +364,11 @@ async def test_an_async_connection_listener_is_told_of_every_way_to_be_disconnec
         for device in "12":
             bob, _ = await join(hub, "bob", device)
             bob.add_connection_listener(listener)
-        bob.events()
+        unread = bob.events()
         await ring(amy, 2)
         await clock.settle()
         assert heard == [("disconnected", 7008)]
+        assert unread is not None, "dropping an iterator would stop its listening"
         await join(hub, "bob", "1")
         await clock.settle()
         assert heard[1:] == [("kicked_offline", 6208)]

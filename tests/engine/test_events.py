@@ -10,7 +10,8 @@ from machine_talk import START_MS, make
 
 from pysignal.engine import snapshot
 from pysignal.engine.facts import KINDS, REASON_NAMES, Event, Roll
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 from pysignal.engine.views import STATE_NAMES, STATUS_NAMES, InvitationInfo
 
 

@@ -212,7 +212,7 @@ def test_where_nothing_is_kept_an_end_is_forgotten_at_once(limits: dict[str, int
     machine.advance(START_MS + 1)
     machine.check()
     assert machine.stats()["ended_remembered"] == 0
-    assert machine.stats()["users"] == 2
+    assert machine.stats()["users"] == 0
 
 
 @pytest.mark.parametrize("days", [1, 24, 25, 49, 50, 60, 1_000])

@@ -63,7 +63,8 @@ PROGRAM = '''
 import ctypes, gc, sys
 from pysignal.engine import snapshot
 from pysignal.engine.entropy import Entropy
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 
 shim = ctypes.CDLL(sys.argv[1])
 now = 1_000_000

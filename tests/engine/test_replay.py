@@ -15,7 +15,8 @@ from machine_histories import GROUPS, KEY, REFUSALS, USERS, History, replay
 
 from pysignal.engine import snapshot
 from pysignal.engine.entropy import Entropy
-from pysignal.engine.machine import Machine, Refused
+from pysignal.engine.machine import Machine
+from pysignal.engine.refused import Refused
 
 FLAGS, POSITION, AFFECTED = 3, 4, 44  # where fields of a record stand
 
