@@ -58,6 +58,7 @@ from pysignal.engine.store cimport tombstone_due
 from pysignal.engine.texts cimport handle_of, release
 from pysignal.engine.users cimport users_acquire, users_release, users_t
 from pysignal.engine.views cimport (
+    ids_of_party,
     info_of,
     infos_in_group,
     infos_of_lists,
@@ -507,24 +508,19 @@ cdef class Machine:
 
     def pending_of(self, str user not None):
         """The open invitations in which a user is a pending invitee, oldest first."""
-        cdef uint32_t number = self.users.find(user)
-        if number == NONE:
-            return []
-        return infos_pending(&self.core, number, self.users, self.groups)
+        return infos_pending(&self.core, self.users.find(user), self.users, self.groups)
 
     def opened_by(self, str user not None):
         """The open invitations that a user sent, oldest first."""
-        cdef uint32_t number = self.users.find(user)
-        if number == NONE:
-            return []
-        return infos_sent(&self.core, number, self.users, self.groups)
+        return infos_sent(&self.core, self.users.find(user), self.users, self.groups)
+
+    def open_ids_of(self, str user not None):
+        """The IDs of the open invitations that wait for a user or that a user sent, in no order."""
+        return ids_of_party(&self.core, self.users.find(user))
 
     def open_in(self, str group_id not None):
         """The open invitations of a group, oldest first."""
-        cdef uint32_t number = self.groups.find(group_id)
-        if number == NONE:
-            return []
-        return infos_in_group(&self.core, number, self.users, self.groups)
+        return infos_in_group(&self.core, self.groups.find(group_id), self.users, self.groups)
 
     def open_lists(self):
         """The open invitations that have a list of invitees or a group, in no order."""

@@ -125,9 +125,9 @@ cdef int tell_list(
 
 
 cdef list infos_pending(const core_t *c, uint32_t user, Names users, Names groups):
-    """The open invitations in which a user is a pending invitee, oldest first."""
+    """The open invitations in which a user is a pending invitee, oldest first; NONE has none."""
     cdef list out = []
-    cdef uint32_t ref = users_pending(&c.users, user)
+    cdef uint32_t ref = NONE if user == NONE else users_pending(&c.users, user)
     while ref != NONE:
         out.append(info_of(c, slot_of(c, ref), users, groups))
         ref = links_at(c, ref).next
@@ -137,7 +137,7 @@ cdef list infos_pending(const core_t *c, uint32_t user, Names users, Names group
 cdef list infos_sent(const core_t *c, uint32_t user, Names users, Names groups):
     """The open invitations that a user sent, oldest first."""
     cdef list out = []
-    cdef uint32_t slot = users_open(&c.users, user)
+    cdef uint32_t slot = NONE if user == NONE else users_open(&c.users, user)
     while slot != NONE:
         out.append(info_of(c, slot, users, groups))
         slot = invitation_at(c, slot).open.next
@@ -145,10 +145,24 @@ cdef list infos_sent(const core_t *c, uint32_t user, Names users, Names groups):
     return out
 
 
+cdef list ids_of_party(const core_t *c, uint32_t user):
+    """The IDs of the open invitations that wait for a user or that the user sent."""
+    cdef list out = []
+    cdef uint32_t ref = NONE if user == NONE else users_pending(&c.users, user)
+    cdef uint32_t slot = NONE if user == NONE else users_open(&c.users, user)
+    while ref != NONE:
+        out.append(id_text(core_id(c, slot_of(c, ref))))
+        ref = links_at(c, ref).next
+    while slot != NONE:
+        out.append(id_text(core_id(c, slot)))
+        slot = invitation_at(c, slot).open.next
+    return out
+
+
 cdef list infos_in_group(const core_t *c, uint32_t group, Names users, Names groups):
     """The open invitations of a group, oldest first."""
     cdef list out = []
-    cdef uint32_t index = users_pending(&c.groups, group)
+    cdef uint32_t index = NONE if group == NONE else users_pending(&c.groups, group)
     while index != NONE:
         out.append(info_of(c, list_at(c, index).slot, users, groups))
         index = list_at(c, index).in_group.next

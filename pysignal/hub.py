@@ -393,6 +393,9 @@ class Hub(ServerActs):
     def watch(self, actor: Actor, invite_id: str) -> Watch:
         """Follow an invitation from now on; called by its handle."""
         actor.require()
+        if not self._commands:  # else engine time stands still until they were carried out
+            self.shard.tick(self.now_ms)
+            self._schedule()
         info = self.shard.machine.info(invite_id)
         if info is None:
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")

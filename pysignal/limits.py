@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from pysignal.group_rules import GroupLimits
 from pysignal.text import DATA_BYTES_MAX
+
+_LARGEST: Final = 1 << 31
+_LIFETIME_MAX_S: Final = 30 * 86_400
+_MAY_BE_ZERO: Final = frozenset(
+    {
+        "cold_group_s",
+        "data_bytes_max",
+        "devices_remembered",
+        "ended_keep_s",
+        "ended_max",
+        "told_keep_s",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The limits of a hub; a call that crosses one is refused and changes nothing.
+
+    A limit that makes no sense is a ValueError here.
 
     Attributes:
         sessions_per_user: devices of one user logged in at once (7008).
@@ -47,3 +63,14 @@ class Limits:
     requests_max: int = 1000
     requests_keep_s: float = 120.0
     group_members: GroupLimits | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if not isinstance(value, (int, float)):
+                continue
+            if not 0 <= value <= _LARGEST or (value == 0 and limit.name not in _MAY_BE_ZERO):
+                allowed = "0 or more" if limit.name in _MAY_BE_ZERO else "more than 0"
+                raise ValueError(f"{limit.name}: {allowed}, at most {_LARGEST}, not {value!r}")
+        if self.lifetime_s > _LIFETIME_MAX_S or self.ended_keep_s > _LIFETIME_MAX_S:
+            raise ValueError(f"lifetime_s, ended_keep_s: at most {_LIFETIME_MAX_S} s (30 days)")

@@ -229,7 +229,8 @@ class Presence:
         untold = device.untold
         missed = [*session.courier.close(), *missed, *self._delivery.undelivered(session)]
         untold.update(event.invite_id for event in missed if event.kind == "opened")
-        known = [info.invite_id for info in self._party_to(session.user_id)]
+        known = self._machine.open_ids_of(session.user_id)
+        known += self._answered.get(session.user_id, ())
         known += [event.invite_id for event in missed if event.ends]
         device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
         untold.intersection_update(known)
