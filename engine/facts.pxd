@@ -152,6 +152,7 @@ cdef class Event:
     cdef uint32_t invitee_number        # of the one invitee; NONE for a list
     cdef uint8_t code                   # FACT_...
     cdef readonly bint ends
+    cdef readonly bint replayed
     cdef readonly bint online_only
     cdef readonly bint parties_only
     cdef readonly bint no_deadline
@@ -163,7 +164,7 @@ cdef class Event:
     cdef readonly str data
     cdef readonly str invitation_data
     cdef readonly str actor
-    cdef public str device
+    cdef readonly str device
     cdef str invitee_one                # of an invitation without a roll
     cdef Roll roll
     cdef tuple changed                  # None = everybody invited

@@ -19,6 +19,7 @@ class Event:
     seq: int
     data_version: int
     ends: bool
+    replayed: bool
     online_only: bool
     parties_only: bool
     no_deadline: bool

@@ -33,9 +33,11 @@ cdef class Event:
         time: when it was committed, ms since the epoch on the engine's clock.
         data: the data of the operation; "" for what no operation did.
         invitation_data: the invitation's data as of this event.
-        actor: the user who did it; "" for a deadline and for the server.
+        actor: the user who did it; who has left, with the reason left_group; "" for a deadline,
+            the server and a dismissal.
         device: the acting device; "" where no session acted.
         ends: whether the invitation ended with this event.
+        replayed: whether a login is told of an older opening, with the data of now.
     """
 
     def __init__(self):

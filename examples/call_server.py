@@ -19,6 +19,9 @@ class Connections:
         """Take the events of one turn."""
         for event, sessions in zip(events, receivers, strict=True):
             names = ", ".join(f"{s.user_id}/{s.device_id}" for s in sessions)
+            if isinstance(event, pysignal.Call):  # of a group
+                print(f"{event.name} {event.args} -> {names}")
+                continue
             print(f"{event.kind} by {event.actor or 'the server'} -> {names or 'nobody online'}")
 
 

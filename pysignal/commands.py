@@ -10,6 +10,7 @@ record that it may rest on is durable.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,6 +19,8 @@ from pysignal.clock import stopwatch_ns
 from pysignal.errors import SignalingError
 from pysignal.journal.writer import Writer
 from pysignal.shard import MORE
+
+log = logging.getLogger("pysignal")
 
 # Events waiting for delivery above which commands wait in turn: it keeps their queue bounded.
 BACKLOG_MAX: Final = 512
@@ -87,19 +90,18 @@ class Commands:
 
     def append(self, now_ms: int, command: Callable[..., Any]) -> None:
         """Let a command that nobody waits for be carried out in its turn."""
-        waiting = _Waiting(now_ms, command, (), asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        self._queue.append(_Waiting(now_ms, command, (), None))
 
     async def _wait_in_turn(
         self, now_ms: int, command: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
-        waiting = _Waiting(now_ms, command, args, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(now_ms, command, args, future))
         self._schedule()
         try:
             # The command is carried out even where nobody waits for it any more. The future is
             # awaited as it is: one more step, and events could overtake the answer.
-            result = await waiting.future
+            result = await future
         except SignalingError:
             if self._writer is not None:
                 await self._until_durable(self._writer)
@@ -130,9 +132,11 @@ class Commands:
                 return
 
     def fail(self, error: SignalingError) -> None:
-        """Refuse everything that waits."""
+        """Refuse everything that somebody waits for, and forget the rest."""
         while self._queue:
-            self._queue.popleft().fail(error.again())
+            waiting = self._queue.popleft()
+            if waiting.future is not None:
+                waiting.fail(error.again())
 
 
 class _Waiting:
@@ -145,7 +149,7 @@ class _Waiting:
         now_ms: int,
         command: Callable[..., Any],
         args: tuple[Any, ...],
-        future: asyncio.Future[Any],
+        future: asyncio.Future[Any] | None,
     ) -> None:
         self.now_ms = now_ms
         self.command = command
@@ -153,10 +157,12 @@ class _Waiting:
         self.future = future
 
     def succeed(self, result: Any) -> None:
-        if not self.future.done():
+        if self.future is not None and not self.future.done():
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done():
+        if self.future is None:
+            log.error("what was due could not be carried out", exc_info=error)
+        elif not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # whoever waited may have been cancelled

@@ -49,7 +49,7 @@ cdef class Call:
 
     cdef readonly str name
     cdef readonly tuple args
-    cdef readonly str about
+    cdef readonly str group_id
 
 
 @cython.final

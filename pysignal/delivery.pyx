@@ -79,6 +79,9 @@ cdef class Receiver:
     def listener_failed(self, method, about):
         """Called when a listener has raised; overridden."""
 
+    def returned(self, result, method, about):
+        """Called with what a plain method of a listener gave back; overridden."""
+
     def overflow(self, about):
         """Called when a queue of this session is full; overridden."""
 
@@ -93,18 +96,24 @@ cdef class Receiver:
                     self.queue(method, arguments(event), subscription, event)
                 else:
                     try:
-                        call(method, event)
+                        result = call(method, event)
                     except (Exception, CancelledError):
                         self.listener_failed(method, event)
+                    else:
+                        if result is not None:
+                            self.returned(result, method, event)
             method = subscription.on_event
             if method is not None and subscription.active and self.online:
                 if subscription.on_event_queued:
                     self.queue(method, (event,), subscription, event)
                 else:
                     try:
-                        method(event)
+                        result = method(event)
                     except (Exception, CancelledError):
                         self.listener_failed(method, event)
+                    else:
+                        if result is not None:
+                            self.returned(result, method, event)
         if self.streams and self.online:
             for stream in <list>self.streams:
                 if not stream.put(event):
@@ -123,22 +132,20 @@ cdef inline bint hears(Entry entry, Receiver receiver):
     return receiver.online and receiver is not entry.acting and entry.number >= receiver.since
 
 
-cdef int call(method, Event event) except -1:
+cdef object call(method, Event event):
     """Call a listener's method with the parameters of V2TIM (SPEC section 4)."""
     if event.code == FACT_OPENED:
-        method(
+        return method(
             event.invite_id, event.inviter, event.group_id, list(event.invitees),
             event.invitation_data,
         )
-    elif event.code == FACT_CANCELLED:
-        method(event.invite_id, event.inviter, event.data)
-    elif event.code == FACT_TIMED_OUT:
-        method(event.invite_id, list(event.affected))
-    elif event.code == FACT_MODIFIED:
-        method(event.invite_id, event.data)
-    else:
-        method(event.invite_id, event.invitee, event.data)
-    return 0
+    if event.code == FACT_CANCELLED:
+        return method(event.invite_id, event.inviter, event.data)
+    if event.code == FACT_TIMED_OUT:
+        return method(event.invite_id, list(event.affected))
+    if event.code == FACT_MODIFIED:
+        return method(event.invite_id, event.data)
+    return method(event.invite_id, event.invitee, event.data)
 
 
 cdef tuple arguments(Event event):
@@ -168,13 +175,13 @@ cdef class Call:
     Args:
         name: the method of `Receiver.call_back`.
         args: its arguments.
-        about: the group, for the log.
+        group_id: the group that it is about.
     """
 
-    def __init__(self, str name, tuple args, str about):
+    def __init__(self, str name, tuple args, str group_id):
         self.name = name
         self.args = args
-        self.about = about
+        self.group_id = group_id
 
 
 cdef class Entry:
@@ -383,7 +390,7 @@ cdef class Delivery:
             try:
                 receiver.call_back(entry.item)
             except Exception:
-                self.failed(receiver.call_back, (<Call>entry.item).about)
+                self.failed(receiver.call_back, (<Call>entry.item).group_id)
         return 0
 
     cdef int note_told(self, Event event, Receiver receiver) except -1:
@@ -394,6 +401,8 @@ cdef class Delivery:
 
     cdef int feed(self, Event event) except -1:
         """Give an event to the handles that follow its invitation."""
+        if event.replayed:      # a login is told again; handles have heard it
+            return 0
         if event.position > self.fed:
             self.fed = event.position
         self.recent[self.recent_at] = event
@@ -421,6 +430,7 @@ def opened_again(InvitationInfo info not None):
     event.expires = -1 if info.expires_at is None else <long long>info.expires_at
     event.seq = info.seq
     event.data_version = info.data_version
+    event.replayed = True
     event.code = FACT_OPENED
     event.kind = "opened"
     event.reason = ""

@@ -41,10 +41,21 @@ class SignalingError(Exception):
         super().__init__(f"{message} [{self.name} {self.code}]")
         self.message = message
         self.details = details
+        # What made it, so that it can be made again: in another process, or without a traceback.
+        self._given: tuple[tuple[str, ...], dict[str, Any]] = ((message,), details)
 
     def again(self) -> SignalingError:
         """Return an equal error with no traceback of its own, to be raised a second time."""
-        return type(self)(self.message, **self.details)
+        return _make(type(self), *self._given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make, (type(self), *self._given)
+
+
+def _make(
+    kind: type[SignalingError], args: tuple[str, ...], details: dict[str, Any]
+) -> SignalingError:
+    return kind(*args, **details)
 
 
 class OutcomeUnknown(SignalingError):
@@ -71,13 +82,8 @@ class InvalidParameter(SignalingError):
     code, name, remedy = 6017, "invalid_parameter", Remedy.CALLER
 
     def __init__(self, parameter: str, problem: str, **details: Any) -> None:
-        self._problem = problem
         super().__init__(f"{parameter}: {problem}", parameter=parameter, **details)
-
-    def again(self) -> InvalidParameter:
-        """Return an equal error with no traceback of its own, to be raised a second time."""
-        rest = {key: value for key, value in self.details.items() if key != "parameter"}
-        return type(self)(self.details["parameter"], self._problem, **rest)
+        self._given = ((parameter, problem), details)
 
 
 class KickedOff(SignalingError):

@@ -23,9 +23,17 @@ from pysignal.engine.entropy import Entropy
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
 from pysignal.engine.views import InvitationInfo
-from pysignal.errors import HubClosed, InvalidParameter, InvitationEnded, KickedOff, SignalingError
+from pysignal.errors import (
+    HubClosed,
+    InvalidParameter,
+    InvitationEnded,
+    KickedOff,
+    NotLoggedIn,
+    NotPermitted,
+    SignalingError,
+)
 from pysignal.groups import ServerGroups
-from pysignal.invitation import Actor, Outcome, Watch
+from pysignal.invitation import Watch
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
@@ -97,6 +105,9 @@ class Hub(ServerActs):
         self._shard_number = shard
         self._seed = seed
         self._was_open = False
+        self._ahead_ms = 0
+        self._closing: asyncio.Task[None] | None = None
+        self._closers: set[asyncio.Task[Any] | None] = set()
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -128,7 +139,7 @@ class Hub(ServerActs):
         self.delivery.fed = machine.position
         self._presence = Presence(machine, self.delivery, self.limits)
         self._presence.note_answers(machine.open_lists())
-        self._writer = self._new_writer(machine)
+        self._writer = self._new_writer(machine, len(records))
         self._publisher = Publisher(machine, groups, self.delivery, self._presence, self._writer)
         self.publish = self._publisher.publish
         self.shard = Shard(machine, groups, self.publish, self._publisher.publish_group)
@@ -145,10 +156,10 @@ class Hub(ServerActs):
         self.is_open = True
         self._schedule()
 
-    def _new_writer(self, machine: Machine) -> Writer | None:
+    def _new_writer(self, machine: Machine, count: int) -> Writer | None:
         if self._journal is None:
             return None
-        writer = Writer(self._journal, self._records_durable, self._journal_failed)
+        writer = Writer(self._journal, count, self._records_durable, self._journal_failed)
         self.delivery.durable = writer.durable
         if not writer.accepted:
             writer.write([entries.of_key(machine.id_key)])
@@ -172,37 +183,46 @@ class Hub(ServerActs):
         )
 
     async def close(self) -> None:
-        """End: deliver what was committed, then log every session out. Invitations stay open."""
-        if not self.is_open:
+        """End: deliver what was committed, then log every session out. Invitations stay open.
+
+        From its first moment on every call is refused (6013). Closing again waits for the end.
+        """
+        if not self._was_open:
             return
         self.require_thread()
-        self.publish()
-        await self._settle_journal()
-        while self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns):  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        self._note_told()
-        self.publish()
-        await self._settle_journal()
-        self.is_open = False
+        if self._closing is None:
+            self.is_open = False
+            self._closing = self._loop.create_task(self._close())
+        self._closers.add(asyncio.current_task())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        error = HubClosed("the hub was closed")
         self._clock.detach(self._is_busy)
         if self._timer is not None:
             self._timer.cancel()
-        error = HubClosed("the hub was closed")
         self._commands.fail(error)
-        sessions = self._presence.sessions
-        for number, session in enumerate(sessions):
-            self._presence.leave(session)
-            session.ended(error, "on_disconnected")
+        await self._deliver_all()
+        self._note_told()
+        await self._deliver_all()
+        for number, session in enumerate(self._presence.sessions, 1):
+            if session.online:
+                self._presence.leave(session, self.now_ms)
+                session.ended(error, "on_disconnected")
             if number % LOGOUTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         self._fail_watches(error)
         await asyncio.sleep(0)
-        await asyncio.gather(*(courier.stop() for courier in self.couriers))
+        await asyncio.gather(*(courier.stop(self._closers) for courier in self.couriers))
 
-    async def _settle_journal(self) -> None:
+    async def _deliver_all(self) -> None:
+        """Hand over everything that was committed and is, or becomes, durable."""
+        self.publish()
         if self._writer is not None:
             await self._writer.close()
             self.delivery.durable = self._writer.durable
+        while self._deliver():  # noqa: ASYNC110 - each turn delivers some
+            await asyncio.sleep(0)
 
     def require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
@@ -257,7 +277,12 @@ class Hub(ServerActs):
         session = self.session(user_id, device_id)
         if listener is not None:
             session.add_signaling_listener(listener)
-        await session.login(start)
+        try:
+            await session.login(start)
+        except BaseException:
+            # Nobody has the session: it must not stay online, nor come online later.
+            session.abandon()
+            raise
         return session
 
     async def log_in(self, session: Session, cold: bool) -> None:
@@ -268,10 +293,12 @@ class Hub(ServerActs):
     def _enter(self, now_ms: int, session: Session, cold: bool) -> Any:
         if session.online:
             raise InvalidParameter("session", "it is logged in already: log it out first")
+        if session.is_abandoned:
+            raise NotLoggedIn("the login was given up")
         if self.shard.tick(now_ms):
             return MORE
         self.publish()
-        replaced = self._presence.enter(session, cold, self._publisher.rests_on)
+        replaced = self._presence.enter(session, now_ms, cold, self._publisher.rests_on)
         self._publisher.forget_audiences(session.user_id)
         if replaced is not None:
             replaced.ended(
@@ -287,8 +314,9 @@ class Hub(ServerActs):
         missed: Sequence[Event] = (),
     ) -> None:
         """Take a session offline; called by the session."""
+        self._catch_up()
         self.publish()
-        self._presence.leave(session, missed)
+        self._presence.leave(session, self.now_ms, missed)
         self._publisher.forget_audiences(session.user_id)
         session.ended(error, callback)
 
@@ -316,9 +344,7 @@ class Hub(ServerActs):
             return
         try:
             self.publish()
-            if self._sink is not None:
-                self._feed_sink(self._sink)
-            self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
+            self._deliver()
             # After the drain: who waited has the answer before the events of what was done.
             self._commands.run()
             self._note_told()
@@ -363,11 +389,18 @@ class Hub(ServerActs):
         self._timer_ms = None
         if not self.is_open:
             return
-        self.publish()
+        try:
+            self.publish()
+            self._catch_up()
+        finally:
+            self._schedule()
+
+    def _catch_up(self) -> None:
+        """End what is due now, or leave it to a command in its turn where that is much."""
         now_ms = self.now_ms
         if self._commands or self.shard.tick(now_ms):
             self._commands.append(now_ms, self.shard.tick)
-        self._schedule()
+            self._schedule()
 
     def _is_busy(self) -> bool:
         return self._turn_scheduled or len(self._commands) > 0
@@ -380,43 +413,49 @@ class Hub(ServerActs):
         self._commands.fail(error)
         self._fail_watches(error)
 
-    def _feed_sink(self, sink: Sink) -> None:
+    def _deliver(self) -> bool:
+        """Hand over what may leave, as far as a turn goes; whether there is more."""
+        if self._sink is None:
+            return self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
         events, receivers = self.delivery.take_all()
         if events:
             try:
-                sink.deliver(events, receivers)
+                self._sink.deliver(events, receivers)
             except Exception:
-                log_failure(sink.deliver, f"{len(events)} events")
+                log_failure(self._sink.deliver, f"{len(events)} events")
+        return False
 
     # -- handles -----------------------------------------------------------------------------------
 
-    def watch(self, actor: Actor, invite_id: str) -> Watch:
-        """Follow an invitation from now on; called by its handle."""
-        actor.require()
-        if not self._commands:  # else engine time stands still until they were carried out
-            self.shard.tick(self.now_ms)
-            self._schedule()
-        info = self.shard.machine.info(invite_id)
+    def watch(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
+        """Enter a follower of an invitation.
+
+        Returns:
+            (the invitation as it stands, its latest events, whether the last of them was handed
+            over: then the follower was not entered, as nothing will follow).
+        """
+        watch.actor.require()
+        self._catch_up()
+        self._schedule()
+        info = self.shard.machine.info(watch.invite_id)
         if info is None:
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")
-        past = self.delivery.recall(invite_id)
-        watch = Watch(actor, invite_id, info.statuses, self.limits.queue_max, past)
-        if info.state != "open" and info.ended_position <= self.delivery.fed:
-            last = past[-1] if past else None
-            watch.end(Outcome(invite_id, info.state, info.reason, info.statuses, last))
-        else:
-            self.delivery.watchers.setdefault(invite_id, []).append(watch)
-            actor.watches.add(watch)
-        return watch
+        if not watch.actor.may_follow(info):
+            raise NotPermitted("only who hears of an invitation may follow it")
+        is_over = info.state != "open" and info.ended_position <= self.delivery.fed
+        if not is_over:
+            self.delivery.watchers.setdefault(watch.invite_id, []).append(watch)
+            watch.actor.watches.add(watch)
+        return info, self.delivery.recall(watch.invite_id), is_over
 
-    def unwatch(self, actor: Actor, invite_id: str, watch: Watch) -> None:
-        """Stop following an invitation."""
-        actor.watches.discard(watch)
-        watches = self.delivery.watchers.get(invite_id)
+    def unwatch(self, watch: Watch) -> None:
+        """Take a follower out; one that is out already is no error."""
+        watch.actor.watches.discard(watch)
+        watches = self.delivery.watchers.get(watch.invite_id)
         if watches is not None and watch in watches:
             watches.remove(watch)
             if not watches:
-                del self.delivery.watchers[invite_id]
+                del self.delivery.watchers[watch.invite_id]
 
     def _fail_watches(self, error: SignalingError) -> None:
         for watches in list(self.delivery.watchers.values()):
@@ -436,6 +475,6 @@ class Hub(ServerActs):
             "groups_existing": len(self.shard.groups),
             "commands_waiting": len(self._commands),
             "deliveries_waiting": len(self.delivery),
-            "watches": len(self.delivery.watchers),
+            "watches": sum(len(watches) for watches in self.delivery.watchers.values()),
             "requests_remembered": len(self.requests),
         }

@@ -8,13 +8,13 @@ it, and a slow listener delays nobody who does.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pysignal.engine.facts import Event
+from pysignal.engine.views import InvitationInfo
 from pysignal.errors import LimitExceeded, SignalingError
+from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
@@ -77,6 +77,9 @@ class Actor(Protocol):
     def require(self) -> None:
         """Refuse a call that may not be made now."""
 
+    def may_follow(self, info: InvitationInfo) -> bool:
+        """Whether the actor hears of an invitation."""
+
 
 class Invitation(str):
     """The ID of an invitation, as `invite` returns it: a `str`, with what can be awaited on top.
@@ -108,22 +111,20 @@ class Invitation(str):
 
         Raises:
             InvitationEnded: it has ended so long ago that nobody remembers how.
+            NotPermitted: the actor is no party to it, nor hears of it as a member of the group.
             NotLoggedIn, HubClosed: the session or the hub ended first; the invitation did not.
         """
-        watch = self._actor.hub.watch(self._actor, str.__str__(self))
-        try:
-            return await watch.outcome()
-        finally:
-            watch.close()
+        return await _OutcomeWatch(self._actor, str.__str__(self)).outcome()
 
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> EventStream:
         """Iterate over the invitation's events, one's own included; ends after the last.
 
         Begun soon after `invite` has returned, it yields every event from the opening on. The hub
         keeps the last 1,024 events of all invitations for those who begin later; older ones of this
         invitation are left out.
         """
-        return self._actor.hub.watch(self._actor, str.__str__(self))
+        watch = _EventWatch(self._actor, str.__str__(self))
+        return watch.follow(self._actor.hub.limits.queue_max)
 
     async def cancel(self, data: str = "", *, request_id: str | None = None) -> None:
         """Cancel the invitation; see `Signaling.cancel`."""
@@ -131,93 +132,78 @@ class Invitation(str):
 
 
 class Watch:
-    """One follower of an invitation: an outcome that is awaited, or an iteration."""
+    """One follower of an invitation, entered with the hub; delivery feeds it.
 
-    def __init__(
-        self,
-        actor: Actor,
-        invite_id: str,
-        statuses: dict[str, str],
-        capacity: int,
-        past: list[Event],
-    ) -> None:
-        self._actor = actor
-        self._invite_id = invite_id
-        self._statuses = statuses
-        self._capacity = capacity
-        self._waiting: deque[Event] = deque(past)
-        self._waiter: asyncio.Future[None] | None = None
-        self._only_outcome = False
-        self._outcome: Outcome | None = None
-        self._error: SignalingError | None = None
+    Attributes:
+        actor: who follows.
+        invite_id: what is followed.
+    """
+
+    def __init__(self, actor: Actor, invite_id: str) -> None:
+        self.actor = actor
+        self.invite_id = invite_id
 
     def feed(self, event: Event) -> None:
-        """Hear an event; called by delivery."""
+        """Hear an event."""
+        raise NotImplementedError
+
+    def fail(self, error: SignalingError) -> None:
+        """Stop following, with an error for whoever waits."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop following."""
+        self.actor.hub.unwatch(self)
+
+
+class _OutcomeWatch(Watch):
+    """Somebody who awaits the outcome; each has a future of their own."""
+
+    async def outcome(self) -> Outcome:
+        info, past, is_over = self.actor.hub.watch(self)
+        self._statuses = info.statuses
+        if is_over:
+            last = past[-1] if past else None
+            return Outcome(self.invite_id, info.state, info.reason, info.statuses, last)
+        self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._ending
+        finally:
+            self.stop()
+
+    def feed(self, event: Event) -> None:
         status = _STATUS_AFTER.get(event.kind)
         if status is not None:
             for user in event.affected:
                 self._statuses[user] = status
-        if not self._only_outcome:
-            if len(self._waiting) >= self._capacity:
-                self.fail(LimitExceeded("too many events wait for this iteration: read it faster"))
-                return
-            self._waiting.append(event)
-        if event.ends:
+        if event.ends and not self._ending.done():
             state = "cancelled" if event.kind == "cancelled" else "completed"
-            self.end(Outcome(self._invite_id, state, event.reason, self._statuses, event))
-        else:
-            self._wake()
-
-    def end(self, outcome: Outcome) -> None:
-        """Note how the invitation ended."""
-        self._outcome = outcome
-        self._actor.watches.discard(self)
-        self._wake()
+            self._ending.set_result(
+                Outcome(self.invite_id, state, event.reason, self._statuses, event)
+            )
 
     def fail(self, error: SignalingError) -> None:
-        """Stop following, with an error for whoever waits."""
-        self._error = error
-        self.close()
-        self._wake()
+        if not self._ending.done():
+            self._ending.set_exception(error.again())
 
-    def close(self) -> None:
-        """Stop following."""
-        self._actor.hub.unwatch(self._actor, self._invite_id, self)
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+class _EventWatch(Watch):
+    """Somebody who iterates over the events."""
 
-    async def _wait(self) -> None:
-        if self._waiter is not None:
-            raise RuntimeError("this iteration is read by another task: begin one for each")
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def follow(self, capacity: int) -> EventStream:
+        _, past, is_over = self.actor.hub.watch(self)
+        self._queue = EventQueue(capacity, past)
+        if is_over:
+            self._queue.end()
+        return EventStream(self._queue, self.stop)
 
-    async def outcome(self) -> Outcome:
-        """Wait for the end."""
-        self._only_outcome = True
-        while self._outcome is None:
-            if self._error is not None:
-                raise self._error.again()
-            await self._wait()
-        return self._outcome
+    def feed(self, event: Event) -> None:
+        if not self._queue.put(event):
+            self.fail(LimitExceeded("too many events wait for this iteration: read it faster"))
+        elif event.ends:
+            self._queue.end()
+            self.stop()
 
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._waiting:
-            if self._error is not None:
-                raise self._error.again()
-            if self._outcome is not None:
-                raise StopAsyncIteration
-            await self._wait()
-        return self._waiting.popleft()
-
-    async def aclose(self) -> None:
-        """Stop following."""
-        self.close()
+    def fail(self, error: SignalingError) -> None:
+        self._queue.end(error)
+        self.stop()

@@ -8,7 +8,7 @@ from typing import Final
 from pysignal.group_rules import GroupLimits
 from pysignal.text import DATA_BYTES_MAX
 
-_LARGEST: Final = 1 << 31
+_LARGEST: Final = 1 << 28
 _LIFETIME_MAX_S: Final = 30 * 86_400
 _MAY_BE_ZERO: Final = frozenset(
     {
@@ -67,8 +67,11 @@ class Limits:
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if not isinstance(value, (int, float)):
+            if limit.name == "group_members":
                 continue
+            kind = float if limit.name.endswith("_s") else int
+            if isinstance(value, bool) or not isinstance(value, (int, kind)):
+                raise ValueError(f"{limit.name}: {kind.__name__} is needed, not {value!r}")
             if not 0 <= value <= _LARGEST or (value == 0 and limit.name not in _MAY_BE_ZERO):
                 allowed = "0 or more" if limit.name in _MAY_BE_ZERO else "more than 0"
                 raise ValueError(f"{limit.name}: {allowed}, at most {_LARGEST}, not {value!r}")

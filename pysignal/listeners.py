@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from pysignal.delivery import Subscription
+from pysignal.delivery import Call, Subscription
 from pysignal.engine.facts import Event
 from pysignal.errors import SignalingError
 
@@ -169,7 +169,7 @@ def is_async(method: Callable[..., Any]) -> bool:
 
 
 # A call that waits: the method, its arguments, whose it is, and the event or group it is about.
-_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, Event | str]
+_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, Event | Call | str]
 
 
 class Courier:
@@ -195,7 +195,7 @@ class Courier:
         method: Callable[..., Any],
         args: tuple[Any, ...],
         subscription: Subscription | None,
-        about: Event | str,
+        about: Event | Call | str,
     ) -> bool:
         """Queue a call; False when there is no room.
 
@@ -246,9 +246,13 @@ class Courier:
         self._waiting.clear()
         self._count = 0
 
-    async def stop(self) -> None:
-        """Cancel what runs, and end what waits (news of the end) within `STOP_S`."""
-        if self._task is asyncio.current_task():
+    async def stop(self, closers: set[asyncio.Task[Any] | None]) -> None:
+        """Cancel what runs, and end what waits (news of the end) within `STOP_S`.
+
+        Args:
+            closers: tasks that wait for this; a courier which is one of them goes on by itself.
+        """
+        if self._task in closers:
             return
         if self._is_calling:
             await self._cancel()
@@ -267,7 +271,7 @@ class Courier:
 async def guarded(
     call: Coroutine[Any, Any, Any] | Awaitable[Any],
     method: Callable[..., Any],
-    about: Event | str,
+    about: Event | Call | str,
 ) -> None:
     """Await a listener's method; what it raises is logged."""
     try:
@@ -281,8 +285,11 @@ async def guarded(
         log_failure(method, about)
 
 
-def log_failure(method: Callable[..., Any], about: Event | str) -> None:
+def log_failure(method: Callable[..., Any], about: Event | Call | str) -> None:
     """Log that a listener raised, with the invitation or group, never with its data."""
     name = getattr(method, "__qualname__", repr(method))
-    about = about.invite_id if isinstance(about, Event) else about
+    if isinstance(about, Event):
+        about = about.invite_id
+    elif isinstance(about, Call):
+        about = about.group_id
     log.error("listener %s raised on %s", name, about, exc_info=True)  # noqa: LOG014

@@ -9,7 +9,7 @@ The IDs that were open then and told are kept too, so that a hot login can say h
 from __future__ import annotations
 
 import zlib
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -24,6 +24,9 @@ from pysignal.limits import Limits
 
 if TYPE_CHECKING:
     from pysignal.session import Session
+
+# Devices that are forgotten by each login at most: many more than it adds, in well under 1 ms.
+FORGET_PER_LOGIN: Final = 512
 
 # The engine keeps 16 bits of it for each invitee.
 DEVICE_NUMBER_MAX: Final = 0xFFFF
@@ -82,7 +85,8 @@ class Presence:
         self._limits = limits
         # Open invitations in which a user has answered already, by user: still party to them.
         self._answered: dict[str, dict[str, None]] = {}
-        self._ages: deque[tuple[int, Account, str, Device]] = deque()
+        # Devices that are away, by user and device ID, the longest first.
+        self._away: OrderedDict[tuple[str, str], Device] = OrderedDict()
 
     @property
     def sessions(self) -> list[Session]:
@@ -113,20 +117,24 @@ class Presence:
 
     # -- login -------------------------------------------------------------------------------------
 
-    def enter(self, session: Session, cold: bool, rests_on: int) -> Session | None:
+    def enter(self, session: Session, now_ms: int, cold: bool, rests_on: int) -> Session | None:
         """Bring a session online; returns the older session of the same device that it replaces.
 
         Everything committed before has found its audience already.
 
         Args:
             session: offline until now.
+            now_ms: the time of the login.
             cold: a new process, which is told again.
             rests_on: records of the journal that what it is told rests on.
         """
         user = session.user_id
-        self._forget(self._machine.now_ms)
+        self._forget(now_ms)
         account = self._accounts.get(user)
         device = None if account is None else account.devices.get(session.device_id)
+        if device is not None and self._is_forgotten(device, now_ms):
+            self._forget_device(user, session.device_id)
+            account, device = self._accounts.get(user), None
         replaced = None if device is None else device.session
         if (
             account is not None
@@ -138,7 +146,7 @@ class Presence:
                 f"{self._limits.sessions_per_user} are allowed: log one out first"
             )
         if replaced is not None:
-            self.leave(replaced)
+            self.leave(replaced, now_ms)
         if account is None:
             account = self._accounts[user] = Account(user)
         remembered = None if cold else device
@@ -146,6 +154,7 @@ class Presence:
             device = Device(_device_number(session.device_id, account))
             account.devices[session.device_id] = device
         replays, snapshot, untold = self._catch_up(session, remembered, cold)
+        self._away.pop((user, session.device_id), None)
         device.session = session
         device.untold = untold
         session.set_device_number(device.number)
@@ -217,11 +226,12 @@ class Presence:
 
     # -- logout ------------------------------------------------------------------------------------
 
-    def leave(self, session: Session, missed: Sequence[Event] = ()) -> None:
+    def leave(self, session: Session, now_ms: int, missed: Sequence[Event] = ()) -> None:
         """Take a session offline and remember what it was told.
 
         Args:
             session: online until now.
+            now_ms: the time of the logout, which no commit may have had.
             missed: events that were handed to it and found no room.
         """
         account = self._accounts[session.user_id]
@@ -234,15 +244,16 @@ class Presence:
         known += [event.invite_id for event in missed if event.ends]
         device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
         untold.intersection_update(known)
-        device.left_ms = self._machine.now_ms
+        device.left_ms = now_ms
         device.left_position = self._machine.position
         device.session = None
         session.online = False
         account.online = [other for other in account.online if other is not session]
-        self._ages.append((device.left_ms, account, session.device_id, device))
+        self._away[session.user_id, session.device_id] = device
         away = [name for name, other in account.devices.items() if other.session is None]
         if len(away) > self._limits.devices_remembered:
-            del account.devices[min(away, key=lambda name: account.devices[name].left_ms)]
+            oldest = min(away, key=lambda name: account.devices[name].left_ms)
+            self._forget_device(session.user_id, oldest)
 
     def is_told(self, session: Session, invite_id: str) -> bool:
         """Whether a session that is online knows an open invitation of its user."""
@@ -255,16 +266,23 @@ class Presence:
         device.untold.discard(invite_id)
 
     def _forget(self, now_ms: int) -> None:
-        """Forget devices that have been away for too long, and users without a device."""
+        """Forget some devices that have been away for too long, and users without a device."""
+        for _ in range(FORGET_PER_LOGIN):
+            name, device = next(iter(self._away.items()), (("", ""), None))
+            if device is None or not self._is_forgotten(device, now_ms):
+                return
+            self._forget_device(*name)
+
+    def _is_forgotten(self, device: Device, now_ms: int) -> bool:
         keep_ms = round(self._limits.told_keep_s * 1000)
-        while self._ages and self._ages[0][0] + keep_ms <= now_ms:
-            left_ms, account, device_id, device = self._ages.popleft()
-            if device.session is not None or device.left_ms != left_ms:
-                continue
-            if account.devices.get(device_id) is device:
-                del account.devices[device_id]
-            if not account.devices and self._accounts.get(account.user_id) is account:
-                del self._accounts[account.user_id]
+        return device.session is None and device.left_ms + keep_ms <= now_ms
+
+    def _forget_device(self, user: str, device_id: str) -> None:
+        del self._away[user, device_id]
+        account = self._accounts[user]
+        del account.devices[device_id]
+        if not account.devices:
+            del self._accounts[user]
 
 
 def _device_number(device_id: str, account: Account) -> int:

@@ -40,6 +40,10 @@ class ServerActor:
         """Refuse a call to a hub that is not open, or from another thread."""
         self.hub.require()
 
+    def may_follow(self, info: InvitationInfo) -> bool:
+        """Whether the actor hears of an invitation: the embedding server does of all."""
+        return True
+
 
 class ServerActs:
     """The part of a hub that acts for users."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pysignal.delivery import Call, Receiver, Subscription
 from pysignal.engine.facts import Event
+from pysignal.engine.views import InvitationInfo
 from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
 from pysignal.group_events import GroupListener
 from pysignal.groups import GroupOperations
@@ -30,6 +31,7 @@ from pysignal.listeners import (
 )
 from pysignal.presence import Snapshot
 from pysignal.signaling import Signaling
+from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
@@ -59,6 +61,7 @@ class Session(Receiver):
         self.watches: set[Watch] = set()
         self._connection_listeners: list[Subscription] = []
         self._group_listeners: list[Subscription] = []
+        self.is_abandoned = False
         self._end: SignalingError | None = None
 
     # -- login -------------------------------------------------------------------------------------
@@ -92,14 +95,25 @@ class Session(Receiver):
 
     def require(self) -> None:
         """Refuse a call without a login, or from another thread."""
-        self.hub.require_thread()
+        self.hub.require()
         if self.online:
             return
-        if not self.hub.is_open:
-            raise HubClosed("the hub is not open: use it inside `async with Hub() as hub`")
         if self._end is not None:
             raise NotLoggedIn(f"the session is not logged in: {self._end.message}")
         raise NotLoggedIn("the session is not logged in: await session.login() first")
+
+    def abandon(self) -> None:
+        """Let a login that was given up come to nothing; called where nobody has the session."""
+        self.is_abandoned = True
+        if self.online:
+            self.hub.log_out(self, NotLoggedIn("the login was given up"))
+
+    def may_follow(self, info: InvitationInfo) -> bool:
+        """Whether the session hears of an invitation: as a party, or as a member of its group."""
+        if self.user_id == info.inviter or self.user_id in info.statuses:
+            return True
+        groups = self.hub.shard.groups
+        return not info.parties_only and groups.is_member(info.group_id, self.user_id)
 
     def ended(self, error: SignalingError, callback: str = "") -> None:
         """Note that the session is offline; called by the hub once it is.
@@ -109,8 +123,9 @@ class Session(Receiver):
             callback: the method of `ConnectionListener` that hears it, if any.
         """
         self._end = error
-        for stream in list(self.streams):
-            stream.end()
+        for queue in self.streams:
+            queue.end()
+        self.streams = []
         failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
         for watch in list(self.watches):
             watch.fail(failure)
@@ -162,22 +177,32 @@ class Session(Receiver):
                 "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
             )
 
-    def events(self) -> AsyncIterator[Event]:
+    def events(self) -> EventStream:
         """Iterate over everything that the session hears from now on.
 
         Ends at logout. An iterator that is not read and has too many events waiting disconnects the
         session, as a slow listener does.
         """
         self.require()
-        return _Events(_Stream(self, self.hub.limits.queue_max))
+        queue = EventQueue(self.hub.limits.queue_max)
+        self.streams = [*self.streams, queue]
+        return EventStream(queue, lambda: self._drop(queue))
+
+    def _drop(self, queue: EventQueue) -> None:
+        self.streams = [other for other in self.streams if other is not queue]
 
     # -- called by delivery ------------------------------------------------------------------------
 
-    def listener_failed(self, method: Callable[..., Any], about: Event | str) -> None:
+    def listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None:
         """Log what a listener has raised."""
         log_failure(method, about)
 
-    def overflow(self, about: Event | str) -> None:
+    def returned(self, result: object, method: Callable[..., Any], about: Event | Call) -> None:
+        """Run what a plain method gave back, if it can be awaited."""
+        if inspect.isawaitable(result) and not self.courier.put(_await, (result,), None, about):
+            self.overflow(about)
+
+    def overflow(self, about: Event | Call | str) -> None:
         """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
         if self.online:
             error = LimitExceeded(
@@ -194,14 +219,14 @@ class Session(Receiver):
                 return
             method = overridden(subscription.listener, GroupListener, call.name)
             if method is not None:
-                self._call(subscription, method, tuple(map(_own, call.args)), call.about)
+                self._call(subscription, method, tuple(map(_own, call.args)), call)
 
     def _call(
         self,
         subscription: Subscription,
         method: Callable[..., Any],
         args: tuple[Any, ...],
-        about: str,
+        about: Call | str,
     ) -> None:
         if not subscription.active:
             return
@@ -210,87 +235,25 @@ class Session(Receiver):
                 self.overflow(about)
             return
         try:
-            method(*args)
+            result = method(*args)
         except (Exception, asyncio.CancelledError):
             log_failure(method, about)
+        else:
+            if isinstance(about, Call):
+                self.returned(result, method, about)
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
         return f"<Session {self.user_id} device {self.device_id} {state}>"
 
 
-class _Stream:
-    """The queue behind an iterator over a session's events."""
-
-    def __init__(self, session: Session, capacity: int) -> None:
-        self._session = session
-        self._capacity = capacity
-        self._waiting: deque[Event] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        self._ended = False
-        session.streams = [*session.streams, self]
-
-    def put(self, event: Event) -> bool:
-        """Queue an event; False when there is no room."""
-        if len(self._waiting) >= self._capacity:
-            return False
-        self._waiting.append(event)
-        self._wake()
-        return True
-
-    def end(self) -> None:
-        """Let the iteration end after what is queued."""
-        self._ended = True
-        self._session.streams = [other for other in self._session.streams if other is not self]
-        self._wake()
-
-    def close(self) -> None:
-        """Stop listening, and drop what is queued."""
-        self._waiting.clear()
-        self.end()
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-    async def take(self) -> Event:
-        """Return the next event, or raise StopAsyncIteration after the last."""
-        while not self._waiting:
-            if self._ended:
-                raise StopAsyncIteration
-            if self._reader is not None:
-                raise RuntimeError("events() is read by another task: make one iterator for each")
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._waiting.popleft()
-
-
-class _Events:
-    """An iterator over a session's events; dropping it stops listening."""
-
-    def __init__(self, stream: _Stream) -> None:
-        self._stream = stream
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        return await self._stream.take()
-
-    async def aclose(self) -> None:
-        """Stop listening."""
-        self._stream.close()
-
-    def __del__(self) -> None:
-        self._stream.close()
-
-
 def _subscribe(listener: object) -> Subscription:
     """Enter a listener whose methods are looked up at each call."""
     return Subscription(listener, [], None, is_async)
+
+
+async def _await(result: Awaitable[Any]) -> None:
+    await result
 
 
 def _own(argument: Any) -> Any:

@@ -46,7 +46,6 @@ _HOW = {
     "rejected": "you have rejected it already",
     "cancelled": "it was cancelled",
     "timed_out": "it timed out",
-    "pending": "it is still open",
 }
 
 
@@ -251,11 +250,12 @@ class Shard:
                 raise VersionConflict(
                     "the invitation was modified meanwhile: read it and decide again"
                 ) from None
-            case _:
+            case "table_full":
                 raise LimitExceeded(
                     "the table of invitations or users is full: raise Limits.open_max, users_max "
                     "or groups_max, or try again when some have ended"
                 ) from None
+        raise refused
 
     # -- groups ------------------------------------------------------------------------------------
 

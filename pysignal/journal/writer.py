@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pysignal.errors import OutcomeUnknown, SignalingError
-from pysignal.journal.contract import Journal
+from pysignal.journal.contract import Journal, NotOwner
 
 log = logging.getLogger("pysignal")
 
@@ -21,6 +21,7 @@ class Writer:
 
     Args:
         journal: where the records go.
+        count: how many records it holds.
         on_durable: called with the number of records that are durable, each time it has grown.
         on_failed: called once, with the error that everybody hears from then on.
     """
@@ -28,6 +29,7 @@ class Writer:
     def __init__(
         self,
         journal: Journal,
+        count: int,
         on_durable: Callable[[int], None],
         on_failed: Callable[[SignalingError], None],
     ) -> None:
@@ -38,7 +40,7 @@ class Writer:
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._failure: SignalingError | None = None
-        self.accepted = len(journal.replay())
+        self.accepted = count
         self.durable = self.accepted
 
     def write(self, records: list[bytes]) -> None:
@@ -91,8 +93,9 @@ class Writer:
             self._task = None
 
     def _fail(self, failure: BaseException) -> None:
+        what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
         self._failure = OutcomeUnknown(
-            f"the journal failed ({failure!r}): it is unknown whether the operation took effect; "
+            f"the journal {what} ({failure!r}): it is unknown whether the operation took effect; "
             "restart on the journal and retry with the same request ID"
         )
         while self._waiters:
