@@ -455,14 +455,13 @@ cdef class Machine:
         Only where the machine is `journaled`; otherwise facts are forgotten by `take` alone.
         """
         cdef uint32_t waiting = facts_waiting(&self.core.facts), at
+        cdef fact_t fact        # a copy: making the record may run code that moves the queue
         cdef list out = []
         if not self.journaled:
             raise ValueError("records: this machine was made without `journaled`")
         for at in range(self.recorded, waiting):
-            out.append(encode_record(
-                &self.core, &self.core.facts.items[self.core.facts.head + at],
-                self.users, self.groups,
-            ))
+            fact = self.core.facts.items[self.core.facts.head + at]
+            out.append(encode_record(&self.core, &fact, self.users, self.groups))
         self.recorded = waiting
         return out
 

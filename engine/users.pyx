@@ -33,10 +33,9 @@ cdef class Names:
         cdef uint32_t number = users_new(u)
         if number == NONE:
             return NONE
-        if number == len(self.names):
-            self.names.append(name)
-        else:
-            self.names[number] = name
+        while <uint32_t>len(self.names) <= number:
+            self.names.append(None)
+        self.names[number] = name
         self.numbers[name] = number
         return number
 
@@ -50,8 +49,12 @@ cdef class Names:
             number = users_sweep(u)
             if number == NONE:
                 return 0
-            del self.numbers[self.names[number]]
-            self.names[number] = None
+            # A number whose name could not be entered, for want of memory, has none here.
+            if number < <uint32_t>len(self.names):
+                name = self.names[number]
+                if self.numbers.get(name) == number:
+                    del self.numbers[name]
+                self.names[number] = None
             count -= 1
         return 0
 
