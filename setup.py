@@ -52,7 +52,7 @@ class Mode(NamedTuple):
 
 
 MODES = {
-    "release": Mode(UNCHECKED, "-O2", ["-DNDEBUG"]),
+    "release": Mode(UNCHECKED, "-O2", ["-DNDEBUG", "-g0"]),
     "debug": Mode(CHECKED, "-O1", ["-g", "-UNDEBUG"]),
     "trace": Mode(
         {**CHECKED, "linetrace": True},

@@ -18,6 +18,7 @@ from pysignal.engine.audit cimport core_audit
 from pysignal.engine.core cimport (
     ANSWERED,
     BAD_NUMBER,
+    CONFLICT,
     DAY_MS,
     DONE,
     ENDED,
@@ -437,7 +438,7 @@ cdef class Machine:
         if result == NO_MEMORY:
             raise MemoryError("the engine is out of memory; nothing was changed")
         info = None
-        if (result == ENDED or result == ANSWERED) and id_parse(invite_id, &name):
+        if result in (ENDED, ANSWERED, CONFLICT) and id_parse(invite_id, &name):
             slot = core_find(&self.core, name)
             if slot != NONE and (
                 invitation_at(&self.core, slot).inviter == user

@@ -109,6 +109,9 @@ class VirtualClock(Clock):
         heapq.heappush(self._timers, (when_ms, next(self._order), timer))
         return timer
 
+    def __repr__(self) -> str:
+        return f"<VirtualClock at {self._now_ms} ms>"
+
     async def advance(self, seconds: float) -> None:
         """Move time on, stopping at each timer on the way, and let the event loop settle.
 

@@ -13,9 +13,8 @@ cdef class Subscription:
     cdef readonly object listener
     cdef public bint active
     cdef list methods           # by kind of event: a method or None
-    cdef list queued            # by kind of event: whether the method is async
     cdef object on_event
-    cdef bint on_event_queued
+    cdef readonly bint is_queued
 
 
 cdef class Receiver:

@@ -12,12 +12,13 @@ from pysignal.engine.views import InvitationInfo
 class Subscription:
     listener: Any
     active: bool
+    is_queued: bool
     def __init__(
         self,
         listener: object,
         methods: list[Callable[..., Any] | None],
         on_event: Callable[..., Any] | None,
-        is_async: Callable[[Callable[..., Any]], bool],
+        is_queued: bool,
     ) -> None: ...
 
 @disjoint_base

@@ -10,7 +10,8 @@ all behind them.
 
 An event is made once; what differs from one listener to the next (a list in its arguments) is made
 for each, so that nobody can change what another hears. Listeners are isolated: what one raises is
-logged, and the others go on. A method that is `async def` is queued for its session's courier.
+logged, and the others go on. Listeners with an `async def` method are called by their session's
+courier.
 """
 
 from asyncio import CancelledError
@@ -43,16 +44,16 @@ cdef class Subscription:
         listener: the object that was added.
         methods: by number of the kind of event, the method or None.
         on_event: the method that hears every event, or None.
-        is_async: tells whether a method is `async def`.
+        is_queued: whether its methods are called by the session's courier: all of them where one
+            is `async def`, so that a listener hears everything in order.
     """
 
-    def __init__(self, listener, list methods, on_event, is_async):
+    def __init__(self, listener, list methods, on_event, bint is_queued):
         self.listener = listener
         self.active = True
         self.methods = methods
-        self.queued = [method is not None and is_async(method) for method in methods]
         self.on_event = on_event
-        self.on_event_queued = on_event is not None and is_async(on_event)
+        self.is_queued = is_queued
 
 
 cdef class Receiver:
@@ -62,7 +63,7 @@ cdef class Receiver:
         online: nothing is delivered once it is False.
         subscriptions: replaced, never changed, so that a drain can walk it.
         streams: queues of `session.events()`, with a method `put(event) -> bool`.
-        courier: runs `async def` methods; `put` returns False when it is full.
+        courier: calls queued listeners; `put` returns False when it is full.
         since: what was queued before this number is not for the session: it logged in later.
     """
 
@@ -92,7 +93,7 @@ cdef class Receiver:
         for subscription in <list>self.subscriptions:
             method = subscription.methods[event.code]
             if method is not None and subscription.active and self.online:
-                if subscription.queued[event.code]:
+                if subscription.is_queued:
                     self.queue(method, arguments(event), subscription, event)
                 else:
                     try:
@@ -104,7 +105,7 @@ cdef class Receiver:
                             self.returned(result, method, event)
             method = subscription.on_event
             if method is not None and subscription.active and self.online:
-                if subscription.on_event_queued:
+                if subscription.is_queued:
                     self.queue(method, (event,), subscription, event)
                 else:
                     try:

@@ -7,7 +7,7 @@ the same way as those on invitations, so that "is a member" has one answer at ea
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pysignal import text
@@ -35,7 +35,7 @@ class GroupOperations:
         group_id: str | None = None,
         name: str = "",
         *,
-        member_list: Collection[str] = (),
+        member_list: Sequence[str] = (),
         request_id: str | None = None,
     ) -> str:
         """Create a group whose owner the actor is, and return its ID.
@@ -98,7 +98,7 @@ class GroupOperations:
         await self._simple("dismiss_group", groups.dismiss, group_id, request_id=request_id)
 
     async def kick_group_member(
-        self, group_id: str, user: str | list[str], *, request_id: str | None = None
+        self, group_id: str, user: str | Sequence[str], *, request_id: str | None = None
     ) -> None:
         """Remove members of a lower role from a group.
 
@@ -110,7 +110,7 @@ class GroupOperations:
         await self._simple("kick_group_member", groups.kick, group_id, users, request_id=request_id)
 
     async def invite_user_to_group(
-        self, group_id: str, user_list: list[str], *, request_id: str | None = None
+        self, group_id: str, user_list: Sequence[str], *, request_id: str | None = None
     ) -> dict[str, bool]:
         """Make users members of a group, where the type allows the actor to.
 
@@ -316,7 +316,7 @@ class ServerGroups:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    async def put(self, group_id: str, members: Collection[str], owner: str = "") -> None:
+    async def put(self, group_id: str, members: Sequence[str], owner: str = "") -> None:
         """Create a group, or replace the members of one that the server made.
 
         Who is dropped leaves the group as a kicked member does: their pending invitations in it
@@ -339,7 +339,7 @@ class ServerGroups:
             time_ms=self._hub.now_ms,
         )
 
-    async def add(self, group_id: str, users: Collection[str]) -> None:
+    async def add(self, group_id: str, users: Sequence[str]) -> None:
         """Make users members of a group of any type.
 
         Raises:
@@ -352,7 +352,7 @@ class ServerGroups:
             time_ms=self._hub.now_ms,
         )
 
-    async def remove(self, group_id: str, users: Collection[str]) -> None:
+    async def remove(self, group_id: str, users: Sequence[str]) -> None:
         """Remove users from a group of any type, as kicking does.
 
         Raises:

@@ -83,6 +83,12 @@ class Hub(ServerActs):
         sink: takes the events instead of the sessions' listeners.
         shard: 0 to 4095, part of every invite ID; each hub of a cluster has its own.
         seed: makes invite IDs repeatable, for simulations only; None for unpredictable ones.
+
+    Attributes:
+        groups: groups whose members the server owns.
+        limits: what is allowed.
+        is_open: whether calls are taken.
+        now_ms: engine time, ms since the epoch.
     """
 
     def __init__(
@@ -117,6 +123,9 @@ class Hub(ServerActs):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Hub shard {self._shard_number} {'open' if self.is_open else 'not open'}>"
 
     async def open(self) -> None:
         """Begin, on the running event loop; with a journal, from what it holds."""

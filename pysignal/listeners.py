@@ -1,8 +1,9 @@
 """Listener base classes, and how a listener's methods are found and called.
 
-A listener is a subclass that overrides what it wants to hear. Plain methods are called by the hub
-when it delivers; `async def` ones are queued for their session's courier, one task that runs them
-one after another. A listener that raises is logged and harms nobody else.
+A listener is a subclass that overrides what it wants to hear. A listener of plain methods is called
+by the hub when it delivers; one with an `async def` method is called by its session's courier, one
+task that runs all such calls one after another. A listener that raises is logged and harms nobody
+else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pysignal.delivery import Call, Subscription
@@ -26,6 +27,9 @@ STOP_S = 1.0
 
 class SignalingListener:
     """Override what you want to hear; each method can be a plain one or `async def`.
+
+    Plain methods are called when the hub delivers. A listener with an `async def` method is called,
+    with all its methods, in one task of its session, so that it hears everything in order.
 
     Who hears what is the table of SPEC §4: the acting session hears nothing of what it did itself,
     the actor's other sessions do. Users, groups and invitations are given by their IDs.
@@ -143,13 +147,20 @@ _METHODS = (
 )
 
 
-def subscribe(listener: SignalingListener) -> Subscription:
-    """Look up which methods a listener overrides, once."""
+def subscribe(listener: object, base: type) -> Subscription:
+    """Look up what a listener overrides, once.
+
+    Where one of its methods is `async def`, all are called by the session's courier: what a
+    listener hears is in order, however its methods are written.
+    """
+    found = {
+        name: overridden(listener, base, name) for name in vars(base) if name.startswith("on_")
+    }
     return Subscription(
         listener,
-        [overridden(listener, SignalingListener, name) if name else None for name in _METHODS],
-        overridden(listener, SignalingListener, "on_signaling_event"),
-        is_async,
+        [found.get(name) for name in _METHODS],
+        found.get("on_signaling_event"),
+        any(method is not None and is_async(method) for method in found.values()),
     )
 
 
@@ -173,7 +184,7 @@ _Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, Event
 
 
 class Courier:
-    """Runs the `async def` methods of one session, one after another, in one task.
+    """Calls the listeners of one session that have `async def` methods, in one task, in order.
 
     The task lives only while there is something to run.
 
@@ -200,7 +211,7 @@ class Courier:
         """Queue a call; False when there is no room.
 
         Args:
-            method: an `async def` method.
+            method: of a listener.
             args: its arguments.
             subscription: the call is dropped when this has been removed meanwhile.
             about: the event, or what the call is about, for the log.
@@ -227,7 +238,7 @@ class Courier:
                     self._count -= 1
                 if subscription is None or subscription.active:
                     self._is_calling = True
-                    await guarded(method(*args), method, about)
+                    await guarded(method, args, about)
                     self._is_calling = False
         finally:
             self._is_calling = False
@@ -269,13 +280,13 @@ class Courier:
 
 
 async def guarded(
-    call: Coroutine[Any, Any, Any] | Awaitable[Any],
-    method: Callable[..., Any],
-    about: Event | Call | str,
+    method: Callable[..., Any], args: tuple[Any, ...], about: Event | Call | str
 ) -> None:
-    """Await a listener's method; what it raises is logged."""
+    """Call a listener's method, and await it if need be; what it raises is logged."""
     try:
-        await call
+        result = method(*args)
+        if inspect.isawaitable(result):
+            await result
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -6,6 +6,7 @@ acting session: all sessions of the actor hear of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pysignal import text
@@ -62,7 +63,7 @@ class ServerActs:
         return ServerActor(hub, text.user_id(user, "user"))
 
     async def invite_as(
-        self, user: str, invitee: str | list[str], data: str | None = "", **options: Any
+        self, user: str, invitee: str | Sequence[str], data: str | None = "", **options: Any
     ) -> Invitation:
         """Invite as a user; see `Signaling.invite`."""
         return await self.acting_as(user).signaling.invite(invitee, data, **options)
@@ -71,7 +72,7 @@ class ServerActs:
         self,
         user: str,
         group_id: str,
-        invitee_list: list[str],
+        invitee_list: Sequence[str],
         data: str | None = "",
         **options: Any,
     ) -> Invitation:
@@ -112,7 +113,7 @@ class ServerActs:
         await self.acting_as(user).groups.quit_group(group_id, **options)
 
     async def kick_group_member_as(
-        self, user: str, group_id: str, member: str | list[str], **options: Any
+        self, user: str, group_id: str, member: str | Sequence[str], **options: Any
     ) -> None:
         """Remove members from a group as a user; see `GroupOperations.kick_group_member`."""
         await self.acting_as(user).groups.kick_group_member(group_id, member, **options)

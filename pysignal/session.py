@@ -24,7 +24,6 @@ from pysignal.listeners import (
     ConnectionListener,
     Courier,
     SignalingListener,
-    is_async,
     log_failure,
     overridden,
     subscribe,
@@ -141,7 +140,10 @@ class Session(Receiver):
         """Add a listener for the session itself; the same one twice counts once."""
         self._check_listener(listener, ConnectionListener)
         if not _has(self._connection_listeners, listener):
-            self._connection_listeners = [*self._connection_listeners, _subscribe(listener)]
+            self._connection_listeners = [
+                *self._connection_listeners,
+                subscribe(listener, ConnectionListener),
+            ]
 
     def remove_connection_listener(self, listener: ConnectionListener) -> None:
         """Remove a listener; one that was not added is no error."""
@@ -152,7 +154,7 @@ class Session(Receiver):
         """Add a listener for invitations; see `Signaling.add_signaling_listener`."""
         self._check_listener(listener, SignalingListener)
         if not _has(self.subscriptions, listener):
-            self.subscriptions = [*self.subscriptions, subscribe(listener)]
+            self.subscriptions = [*self.subscriptions, subscribe(listener, SignalingListener)]
 
     def remove_signaling_listener(self, listener: SignalingListener) -> None:
         """Remove a listener for invitations; nothing is called once this has returned."""
@@ -163,7 +165,7 @@ class Session(Receiver):
         """Add a listener for groups; see `GroupOperations.add_group_listener`."""
         self._check_listener(listener, GroupListener)
         if not _has(self._group_listeners, listener):
-            self._group_listeners = [*self._group_listeners, _subscribe(listener)]
+            self._group_listeners = [*self._group_listeners, subscribe(listener, GroupListener)]
 
     def remove_group_listener(self, listener: GroupListener) -> None:
         """Remove a listener for groups; nothing is called once this has returned."""
@@ -230,7 +232,7 @@ class Session(Receiver):
     ) -> None:
         if not subscription.active:
             return
-        if is_async(method):
+        if subscription.is_queued:
             if not self.courier.put(method, args, subscription, about):
                 self.overflow(about)
             return
@@ -245,11 +247,6 @@ class Session(Receiver):
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
         return f"<Session {self.user_id} device {self.device_id} {state}>"
-
-
-def _subscribe(listener: object) -> Subscription:
-    """Enter a listener whose methods are looked up at each call."""
-    return Subscription(listener, [], None, is_async)
 
 
 async def _await(result: Awaitable[Any]) -> None:

@@ -175,9 +175,19 @@ class Shard:
         """Replace the data of an open invitation."""
 
         def modify(now_ms: int, invite_id: str, actor: str, data: str, *, device: int) -> None:
-            self.machine.modify(
-                now_ms, invite_id, actor, data, expected_version=expected_version, device=device
-            )
+            try:
+                self.machine.modify(
+                    now_ms, invite_id, actor, data, expected_version=expected_version, device=device
+                )
+            except Refused as refused:
+                if refused.result != "conflict" or refused.info is None:
+                    raise
+                raise VersionConflict(
+                    f"expected version {expected_version}, but the invitation is at version "
+                    f"{refused.info.data_version}: read it and decide again",
+                    expected=expected_version,
+                    current=refused.info.data_version,
+                ) from None
 
         return self._operate(modify, now_ms, actor, device, invite_id, data)
 
@@ -245,10 +255,6 @@ class Shard:
             case "not_modifiable":
                 raise NotAvailable(
                     "an online-only invitation cannot be modified: cancel it and send another"
-                ) from None
-            case "conflict":
-                raise VersionConflict(
-                    "the invitation was modified meanwhile: read it and decide again"
                 ) from None
             case "table_full":
                 raise LimitExceeded(

@@ -7,6 +7,7 @@ a coroutine here comes back in the same turn of the loop, unless something must 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -66,7 +67,7 @@ class Signaling:
 
     async def invite(
         self,
-        invitee: str | list[str],
+        invitee: str | Sequence[str],
         data: str | None = "",
         *,
         timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call
@@ -117,7 +118,7 @@ class Signaling:
     async def invite_in_group(
         self,
         group_id: str,
-        invitee_list: list[str],
+        invitee_list: Sequence[str],
         data: str | None = "",
         *,
         timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call

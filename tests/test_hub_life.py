@@ -24,6 +24,7 @@ from pysignal import (
     Session,
     SignalingEvent,
     SignalingListener,
+    VersionConflict,
     VirtualClock,
 )
 
@@ -247,3 +248,50 @@ async def test_the_time_away_counts_from_the_logout_itself(hub: Hub, clock: Virt
     await clock.settle()
     assert ear.take() == []
     assert [info.invite_id for info in bob.snapshot.ended] == [invitation]
+
+
+async def test_a_listener_of_both_kinds_of_methods_hears_in_order(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    heard: list[str] = []
+
+    class Phone(SignalingListener):
+        async def on_receive_new_invitation(self, invite_id: str, *_: Any) -> None:
+            await asyncio.sleep(0)
+            heard.append(f"ring {invite_id}")
+
+        def on_invitation_cancelled(self, invite_id: str, *_: Any) -> None:
+            heard.append(f"stop {invite_id}")
+
+    class Friend(GroupListener):
+        async def on_member_invited(self, group_id: str, *_: Any) -> None:
+            await asyncio.sleep(0)
+            heard.append("invited")
+
+        def on_group_dismissed(self, *_: Any) -> None:
+            heard.append("dismissed")
+
+    amy, _ = await join(hub, "amy")
+    bob = await hub.login("bob", listener=Phone())
+    bob.groups.add_group_listener(Friend())
+    calls = []
+    for _ in range(2):
+        calls.append(await amy.signaling.invite("bob"))
+        await calls[-1].cancel()
+    await hub.groups.put("g", ["bob"])
+    await hub.groups.dismiss("g")
+    await clock.settle()
+    assert heard == [
+        *(f"{what} {call}" for call in calls for what in ("ring", "stop")),
+        "invited",
+        "dismissed",
+    ]
+
+
+async def test_a_version_conflict_names_both_versions(hub: Hub) -> None:
+    amy, _ = await join(hub, "amy")
+    invitation = await amy.signaling.invite("bob", "v1")
+    await amy.signaling.modify_invitation(invitation, "v2")
+    with pytest.raises(VersionConflict) as refused:
+        await amy.signaling.modify_invitation(invitation, "v3", expected_version=1)
+    assert refused.value.details == {"expected": 1, "current": 2}
