@@ -261,7 +261,8 @@ def test_modifying_counts_versions_and_events() -> None:
     error = refused(
         machine, "conflict", machine.modify, START_MS, invite_id, "a", "no", expected_version=1
     )
-    assert error.info is None
+    assert error.info is not None
+    assert error.info.data_version == 2
     machine.modify(START_MS, invite_id, "a", "v3")
     machine.advance(START_MS + 30_000)
     events = machine.take()
