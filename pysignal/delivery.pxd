@@ -77,8 +77,10 @@ cdef class Delivery:
     cdef Entry current
     cdef Py_ssize_t at
     cdef list recent
+    cdef dict searched
     cdef Py_ssize_t recent_at
 
+    cdef object members(self, list receivers)
     cdef int note_told(self, Event event, Receiver receiver) except -1
     cdef int feed(self, Event event) except -1
     cdef int give(self, Entry entry, Receiver receiver) except -1

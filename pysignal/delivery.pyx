@@ -33,6 +33,9 @@ from pysignal.engine.views cimport InvitationInfo
 # Listeners called between two looks at the time.
 cdef enum: CALLS_PER_LOOK = 16
 
+# Audiences that are kept as sets at most, while sessions log out.
+cdef enum: SEARCHED_MAX = 64
+
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
 
@@ -80,7 +83,7 @@ cdef class Receiver:
     def listener_failed(self, method, about):
         """Called when a listener has raised; overridden."""
 
-    def returned(self, result, method, about):
+    def returned(self, result, method, Subscription subscription, about):
         """Called with what a plain method of a listener gave back; overridden."""
 
     def overflow(self, about):
@@ -102,7 +105,7 @@ cdef class Receiver:
                         self.listener_failed(method, event)
                     else:
                         if result is not None:
-                            self.returned(result, method, event)
+                            self.returned(result, method, subscription, event)
             method = subscription.on_event
             if method is not None and subscription.active and self.online:
                 if subscription.is_queued:
@@ -114,7 +117,7 @@ cdef class Receiver:
                         self.listener_failed(method, event)
                     else:
                         if result is not None:
-                            self.returned(result, method, event)
+                            self.returned(result, method, subscription, event)
         if self.streams and self.online:
             for stream in <list>self.streams:
                 if not stream.put(event):
@@ -216,6 +219,7 @@ cdef class Delivery:
         self.failed = failed
         self.recent = [None] * RECENT
         self.told = []
+        self.searched = {}
 
     def __len__(self):
         return len(self.queue) + (self.current is not None)
@@ -290,20 +294,26 @@ cdef class Delivery:
     def undelivered(self, Receiver receiver not None):
         """The events that wait for a session, in order."""
         cdef Entry entry
-        cdef list out = [], searched = None
-        cdef bint found = False
+        cdef list out = []
         if self.current is not None and receiver in self.current.receivers[self.at:]:
             if hears(self.current, receiver) and isinstance(self.current.item, Event):
                 out.append(self.current.item)
         for entry in self.queue:
-            if not isinstance(entry.item, Event) or not hears(entry, receiver):
-                continue
-            if entry.receivers is not searched:     # events of one group share their audience
-                searched = entry.receivers
-                found = receiver in searched
-            if found:
-                out.append(entry.item)
+            if isinstance(entry.item, Event) and hears(entry, receiver):
+                if receiver in self.members(entry.receivers):
+                    out.append(entry.item)
         return out
+
+    cdef object members(self, list receivers):
+        """The receivers of an entry as something quick to search; entries share their lists."""
+        if len(receivers) <= 8:
+            return receivers
+        found = self.searched.get(id(receivers))
+        if found is None or found[0] is not receivers:
+            if len(self.searched) >= SEARCHED_MAX:
+                self.searched.clear()
+            found = self.searched[id(receivers)] = (receivers, frozenset(receivers))
+        return found[1]
 
     def recall(self, str invite_id not None):
         """The events of an invitation among the last that were handed over, in order."""
@@ -356,6 +366,7 @@ cdef class Delivery:
             entry = self.current
             if entry is None:
                 if not self.queue:
+                    self.searched.clear()
                     return False
                 entry = self.queue[0]
                 if entry.rests_on > self.durable:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
 from pysignal.commands import Commands
+from pysignal.courier import Courier, log_failure
 from pysignal.delivery import Call, Delivery
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.facts import Event
@@ -37,7 +38,7 @@ from pysignal.invitation import Watch
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
-from pysignal.listeners import Courier, SignalingListener, log_failure
+from pysignal.listeners import SignalingListener
 from pysignal.membership import Groups
 from pysignal.presence import Presence
 from pysignal.publisher import Publisher
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 TURN_NS: Final = 1_000_000
 
 # Sessions that the end of a hub logs out in one turn of the loop.
-LOGOUTS_PER_TURN: Final = 256
+LOGOUTS_PER_TURN: Final = 32
 
 # How often memory of what has ended is given back.
 FORGET_EVERY_MS: Final = 1000
@@ -111,6 +112,7 @@ class Hub(ServerActs):
         self._shard_number = shard
         self._seed = seed
         self._was_open = False
+        self._is_ready = False
         self._ahead_ms = 0
         self._closing: asyncio.Task[None] | None = None
         self._closers: set[asyncio.Task[Any] | None] = set()
@@ -162,6 +164,7 @@ class Hub(ServerActs):
             self.limits.requests_max,
         )
         self._clock.attach(self._is_busy)
+        self._is_ready = True
         self.is_open = True
         self._schedule()
 
@@ -196,7 +199,7 @@ class Hub(ServerActs):
 
         From its first moment on every call is refused (6013). Closing again waits for the end.
         """
-        if not self._was_open:
+        if not self._is_ready:  # it was never opened, or could not be
             return
         self.require_thread()
         if self._closing is None:
@@ -216,7 +219,7 @@ class Hub(ServerActs):
         await self._deliver_all()
         for number, session in enumerate(self._presence.sessions, 1):
             if session.online:
-                self._presence.leave(session, self.now_ms)
+                self._presence.drop(session)
                 session.ended(error, "on_disconnected")
             if number % LOGOUTS_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -307,6 +310,7 @@ class Hub(ServerActs):
         if self.shard.tick(now_ms):
             return MORE
         self.publish()
+        self._note_told()
         replaced = self._presence.enter(session, now_ms, cold, self._publisher.rests_on)
         self._publisher.forget_audiences(session.user_id)
         if replaced is not None:
@@ -356,7 +360,8 @@ class Hub(ServerActs):
             self._deliver()
             # After the drain: who waited has the answer before the events of what was done.
             self._commands.run()
-            self._note_told()
+            if not self._commands:  # else something due may stand before it
+                self._note_told()
         finally:
             if self.delivery.is_ready or self.shard.machine.waiting or self._commands.is_ready:
                 self._schedule()
@@ -367,9 +372,9 @@ class Hub(ServerActs):
         return len(self.delivery) + self.shard.machine.waiting
 
     def _note_told(self) -> None:
-        """Commit who was told of what, once nothing that is due stands before it."""
+        """Commit who was told of what; nothing that is due may stand before it."""
         told = self.delivery.told
-        while told and not self._commands:
+        while told:
             self._presence.mark_told(*told.pop())
 
     def _set_timer(self) -> None:
@@ -412,10 +417,10 @@ class Hub(ServerActs):
             self._schedule()
 
     def _is_busy(self) -> bool:
-        return self._turn_scheduled or len(self._commands) > 0
+        return self._turn_scheduled or self._commands.is_ready
 
     def _records_durable(self, count: int) -> None:
-        self.delivery.durable = count
+        self.delivery.durable = max(count, self.delivery.durable)
         self._schedule()
 
     def _journal_failed(self, error: SignalingError) -> None:
@@ -444,6 +449,8 @@ class Hub(ServerActs):
             over: then the follower was not entered, as nothing will follow).
         """
         watch.actor.require()
+        if self._writer is not None:
+            self._writer.require()
         self._catch_up()
         self._schedule()
         info = self.shard.machine.info(watch.invite_id)

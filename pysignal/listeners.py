@@ -1,28 +1,18 @@
 """Listener base classes, and how a listener's methods are found and called.
 
 A listener is a subclass that overrides what it wants to hear. A listener of plain methods is called
-by the hub when it delivers; one with an `async def` method is called by its session's courier, one
-task that runs all such calls one after another. A listener that raises is logged and harms nobody
-else.
+by the hub when it delivers; one with an `async def` method by its session's courier.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pysignal.delivery import Call, Subscription
+from pysignal.delivery import Subscription
 from pysignal.engine.facts import Event
 from pysignal.errors import SignalingError
-
-log = logging.getLogger("pysignal")
-
-# How long the end of a hub waits for what listeners do about it, seconds.
-STOP_S = 1.0
 
 
 class SignalingListener:
@@ -177,130 +167,3 @@ def is_async(method: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
         getattr(method, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )
-
-
-# A call that waits: the method, its arguments, whose it is, and the event or group it is about.
-_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription | None, Event | Call | str]
-
-
-class Courier:
-    """Calls the listeners of one session that have `async def` methods, in one task, in order.
-
-    The task lives only while there is something to run.
-
-    Args:
-        capacity: events (or other news) waiting at most; each may mean several calls.
-        running: the couriers of the hub whose task runs; this one enters and leaves it.
-    """
-
-    def __init__(self, capacity: int, running: set[Courier]) -> None:
-        self._waiting: deque[_Waiting] = deque()
-        self._capacity = capacity
-        self._count = 0
-        self._running = running
-        self._task: asyncio.Task[None] | None = None
-        self._is_calling = False
-
-    def put(
-        self,
-        method: Callable[..., Any],
-        args: tuple[Any, ...],
-        subscription: Subscription | None,
-        about: Event | Call | str,
-    ) -> bool:
-        """Queue a call; False when there is no room.
-
-        Args:
-            method: of a listener.
-            args: its arguments.
-            subscription: the call is dropped when this has been removed meanwhile.
-            about: the event, or what the call is about, for the log.
-        """
-        if not self._waiting or self._waiting[-1][3] is not about:
-            if self._count >= self._capacity:
-                return False
-            self._count += 1
-        self._waiting.append((method, args, subscription, about))
-        self._start()
-        return True
-
-    def _start(self) -> None:
-        # A task that was cancelled before its first step is done without having run.
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-            self._running.add(self)
-
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                method, args, subscription, about = self._waiting.popleft()
-                if not self._waiting or self._waiting[0][3] is not about:
-                    self._count -= 1
-                if subscription is None or subscription.active:
-                    self._is_calling = True
-                    await guarded(method, args, about)
-                    self._is_calling = False
-        finally:
-            self._is_calling = False
-            self._task = None
-            self._running.discard(self)
-            if self._waiting:  # the task was cancelled, by a listener of its own perhaps
-                self._start()
-
-    def close(self) -> list[Event]:
-        """Drop what waits, and return the events among it. The call that is running may finish."""
-        dropped = [waiting[3] for waiting in self._waiting]
-        self._clear()
-        return [about for about in dropped if isinstance(about, Event)]
-
-    def _clear(self) -> None:
-        self._waiting.clear()
-        self._count = 0
-
-    async def stop(self, closers: set[asyncio.Task[Any] | None]) -> None:
-        """Cancel what runs, and end what waits (news of the end) within `STOP_S`.
-
-        Args:
-            closers: tasks that wait for this; a courier which is one of them goes on by itself.
-        """
-        if self._task in closers:
-            return
-        if self._is_calling:
-            await self._cancel()
-        if self._task is not None and self._waiting:
-            await asyncio.wait({self._task}, timeout=STOP_S)
-        self._clear()
-        await self._cancel()
-
-    async def _cancel(self) -> None:
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def guarded(
-    method: Callable[..., Any], args: tuple[Any, ...], about: Event | Call | str
-) -> None:
-    """Call a listener's method, and await it if need be; what it raises is logged."""
-    try:
-        result = method(*args)
-        if inspect.isawaitable(result):
-            await result
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        log_failure(method, about)
-    except Exception:
-        log_failure(method, about)
-
-
-def log_failure(method: Callable[..., Any], about: Event | Call | str) -> None:
-    """Log that a listener raised, with the invitation or group, never with its data."""
-    name = getattr(method, "__qualname__", repr(method))
-    if isinstance(about, Event):
-        about = about.invite_id
-    elif isinstance(about, Call):
-        about = about.group_id
-    log.error("listener %s raised on %s", name, about, exc_info=True)  # noqa: LOG014

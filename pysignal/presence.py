@@ -255,6 +255,13 @@ class Presence:
             oldest = min(away, key=lambda name: account.devices[name].left_ms)
             self._forget_device(session.user_id, oldest)
 
+    def drop(self, session: Session) -> None:
+        """Take a session offline at the end of the hub: nothing need be remembered of it."""
+        account = self._accounts[session.user_id]
+        session.courier.close()
+        session.online = False
+        account.online = [other for other in account.online if other is not session]
+
     def is_told(self, session: Session, invite_id: str) -> bool:
         """Whether a session that is online knows an open invitation of its user."""
         device: Device = self._accounts[session.user_id].devices[session.device_id]

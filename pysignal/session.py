@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from pysignal.courier import Courier, call_back, log_failure
 from pysignal.delivery import Call, Receiver, Subscription
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
@@ -22,9 +23,7 @@ from pysignal.group_events import GroupListener
 from pysignal.groups import GroupOperations
 from pysignal.listeners import (
     ConnectionListener,
-    Courier,
     SignalingListener,
-    log_failure,
     overridden,
     subscribe,
 )
@@ -89,7 +88,7 @@ class Session(Receiver):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.online:
+        if self.online and self.hub.is_open:  # else the end of the hub logs it out
             await self.logout()
 
     def require(self) -> None:
@@ -199,9 +198,17 @@ class Session(Receiver):
         """Log what a listener has raised."""
         log_failure(method, about)
 
-    def returned(self, result: object, method: Callable[..., Any], about: Event | Call) -> None:
+    def returned(
+        self,
+        result: object,
+        method: Callable[..., Any],
+        subscription: Subscription,
+        about: Event | Call,
+    ) -> None:
         """Run what a plain method gave back, if it can be awaited."""
-        if inspect.isawaitable(result) and not self.courier.put(_await, (result,), None, about):
+        if inspect.isawaitable(result) and not self.courier.put(
+            call_back, (result,), subscription, about
+        ):
             self.overflow(about)
 
     def overflow(self, about: Event | Call | str) -> None:
@@ -242,15 +249,11 @@ class Session(Receiver):
             log_failure(method, about)
         else:
             if isinstance(about, Call):
-                self.returned(result, method, about)
+                self.returned(result, method, subscription, about)
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
         return f"<Session {self.user_id} device {self.device_id} {state}>"
-
-
-async def _await(result: Awaitable[Any]) -> None:
-    await result
 
 
 def _own(argument: Any) -> Any:

@@ -309,6 +309,7 @@ class Signaling:
         invite_id = text.exact(info.invite_id, "info")
 
         def check_and_add(now_ms: int) -> More | None:
+            actor.require()  # it may have waited, and the session have logged out
             found = actor.hub.shard.info(now_ms, invite_id)
             if isinstance(found, More):
                 return found

@@ -50,7 +50,7 @@ class Writer:
             return
         self._waiting += records
         if self._waiting and self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._start()
 
     def require(self) -> None:
         """Refuse what nobody could make durable.
@@ -75,22 +75,30 @@ class Writer:
         await done
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._journal.append(batch, self.durable)
-                self.durable += len(batch)
-                while self._waiters and self._waiters[0][0] <= self.durable:
-                    done = self._waiters.popleft()[1]
-                    if not done.done():
-                        done.set_result(None)
-                # After the waiters, which run first: an answer before the events that follow it.
-                asyncio.get_running_loop().call_soon(self._on_durable, self.durable)
-        except (Exception, asyncio.CancelledError) as failure:
-            log.exception("the journal failed; nothing is acknowledged any more")
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            await self._journal.append(batch, self.durable)
+            self.durable += len(batch)
+            while self._waiters and self._waiters[0][0] <= self.durable:
+                done = self._waiters.popleft()[1]
+                if not done.done():
+                    done.set_result(None)
+            # After the waiters, which run first: an answer before the events that follow it.
+            asyncio.get_running_loop().call_soon(self._on_durable, self.durable)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Note the end of a run, whatever has ended it, before its first step or later."""
+        self._task = None
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if failure is not None:
+            log.error("the journal failed; nothing is acknowledged any more", exc_info=failure)
             self._fail(failure)
-        finally:
-            self._task = None
+        elif self._waiting:
+            self._start()
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._ended)
 
     def _fail(self, failure: BaseException) -> None:
         what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
@@ -106,5 +114,6 @@ class Writer:
 
     async def close(self) -> None:
         """Wait until everything taken is durable, or has failed."""
-        while self._task is not None and not self._task.done():
+        while self._task is not None:
             await asyncio.wait({self._task})
+            await asyncio.sleep(0)  # its end is noted in a turn of its own

@@ -1,0 +1,168 @@
+"""The courier of a session: calls its listeners that have `async def` methods, in order.
+
+One task for all of them, so that what a session hears is in the order of the commits. It lives only
+while there is something to call. Whatever a listener raises is logged, and so is its cancelling of
+the task it runs in: neither takes anything from the listeners after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pysignal.delivery import Call, Subscription
+from pysignal.engine.facts import Event
+
+log = logging.getLogger("pysignal")
+
+# How long the end of a hub waits for a listener at each step, seconds.
+STOP_S = 1.0
+
+# A call that waits: the method, its arguments, whose it is, and the event or group it is about.
+_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription, Event | Call | str]
+
+
+class Courier:
+    """Calls the listeners of one session that have `async def` methods, in one task, in order.
+
+    Args:
+        capacity: events (or other news) waiting at most; each may mean several calls.
+        running: the couriers of the hub whose task runs; this one enters and leaves it.
+    """
+
+    def __init__(self, capacity: int, running: set[Courier]) -> None:
+        self._waiting: deque[_Waiting] = deque()
+        self._capacity = capacity
+        self._count = 0
+        self._running = running
+        self._task: asyncio.Task[None] | None = None
+        self._is_calling = False
+        self._is_stopping = False
+
+    def put(
+        self,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        subscription: Subscription,
+        about: Event | Call | str,
+    ) -> bool:
+        """Queue a call; False when there is no room.
+
+        Args:
+            method: of a listener.
+            args: its arguments.
+            subscription: the call is dropped when this has been removed meanwhile.
+            about: the event, or what the call is about, for the log.
+        """
+        if not self._waiting or self._waiting[-1][3] is not about:
+            if self._count >= self._capacity:
+                return False
+            self._count += 1
+        self._waiting.append((method, args, subscription, about))
+        self._start()
+        return True
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
+            self._running.add(self)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._task = None
+        self._is_calling = False
+        self._running.discard(self)
+        if self._waiting and not self._is_stopping:  # somebody has cancelled the task
+            self._start()
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        while self._waiting:
+            method, args, subscription, about = self._waiting.popleft()
+            if not self._waiting or self._waiting[0][3] is not about:
+                self._count -= 1
+            if not subscription.active:
+                _discard(args)
+                continue
+            self._is_calling = True
+            await self._call(method, args, about)
+            self._is_calling = False
+            if task is not None and task.cancelling() and not self._is_stopping:
+                await _withdraw_cancellation(task)
+
+    async def _call(
+        self, method: Callable[..., Any], args: tuple[Any, ...], about: Event | Call | str
+    ) -> None:
+        try:
+            result = method(*args)
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise
+            log_failure(method, about)
+        except Exception:
+            log_failure(method, about)
+
+    def close(self) -> list[Event]:
+        """Drop what waits, and return the events among it. The call that is running may finish."""
+        dropped = list(self._waiting)
+        self._waiting.clear()
+        self._count = 0
+        for _, args, _, _ in dropped:
+            _discard(args)
+        return [about for _, _, _, about in dropped if isinstance(about, Event)]
+
+    async def stop(self, closers: set[asyncio.Task[Any] | None]) -> None:
+        """Cancel what runs, and end what waits (news of the end) within a few seconds.
+
+        Args:
+            closers: tasks that wait for this; a courier which is one of them goes on by itself.
+        """
+        if self._task in closers:
+            return
+        if self._is_calling and self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=STOP_S)
+        if self._task is not None and self._waiting:
+            await asyncio.wait({self._task}, timeout=STOP_S)
+        self._is_stopping = True
+        self.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=STOP_S)
+
+
+async def call_back(result: Any) -> None:
+    """Await what a plain method has given back."""
+    await result
+
+
+def log_failure(method: Callable[..., Any], about: Event | Call | str) -> None:
+    """Log that a listener raised, with the invitation or group, never with its data."""
+    name = getattr(method, "__qualname__", repr(method))
+    if isinstance(about, Event):
+        about = about.invite_id
+    elif isinstance(about, Call):
+        about = about.group_id
+    log.error("listener %s raised on %s", name, about, exc_info=True)  # noqa: LOG014
+
+
+async def _withdraw_cancellation(task: asyncio.Task[Any]) -> None:
+    """Undo that a listener has cancelled the task it runs in."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        while task.uncancel():
+            pass
+
+
+def _discard(args: tuple[Any, ...]) -> None:
+    """Close a coroutine that nobody will await any more."""
+    for arg in args:
+        if inspect.iscoroutine(arg):
+            arg.close()
