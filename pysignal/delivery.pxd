@@ -76,10 +76,14 @@ cdef class Delivery:
     cdef object failed
     cdef Entry current
     cdef Py_ssize_t at
+    cdef int calls
+    cdef int calls_per_look
+    cdef long long looked_ns
     cdef list recent
     cdef dict searched
     cdef Py_ssize_t recent_at
 
+    cdef bint is_late(self, long long until_ns, now_ns) except -1
     cdef object members(self, list receivers)
     cdef int note_told(self, Event event, Receiver receiver) except -1
     cdef int feed(self, Event event) except -1
