@@ -36,12 +36,12 @@ from pysignal.errors import (
     SignalingError,
     VersionConflict,
 )
-from pysignal.group_events import GroupListener
+from pysignal.groups.callbacks import GroupListener
+from pysignal.groups.decisions import GroupInfo, GroupType, MemberInfo, Role
 from pysignal.hub import Hub, Sink
 from pysignal.invitation import Invitation, Outcome
 from pysignal.limits import Limits
 from pysignal.listeners import ConnectionListener, SignalingListener
-from pysignal.membership import GroupInfo, GroupType, MemberInfo, Role
 from pysignal.presence import Snapshot
 from pysignal.session import Session
 from pysignal.signaling import SignalingInfo

@@ -33,13 +33,13 @@ from pysignal.errors import (
     NotPermitted,
     SignalingError,
 )
-from pysignal.groups import ServerGroups
+from pysignal.groups.decisions import Groups
+from pysignal.groups.operations import ServerGroups
 from pysignal.invitation import Watch
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener
-from pysignal.membership import Groups
 from pysignal.presence import Presence
 from pysignal.publisher import Publisher
 from pysignal.requests import Requests

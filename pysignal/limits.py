@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from pysignal.group_rules import GroupLimits
+from pysignal.groups.rules import GroupLimits
 from pysignal.text import DATA_BYTES_MAX
 
 _LARGEST: Final = 1 << 28

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pysignal.delivery import Call, Delivery
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
-from pysignal.group_events import callbacks
-from pysignal.group_records import GroupRecord
+from pysignal.groups.callbacks import callbacks
+from pysignal.groups.decisions import Groups
+from pysignal.groups.records import GroupRecord
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
-from pysignal.membership import Groups
 from pysignal.presence import Presence
 from pysignal.session import Session
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pysignal import text
 from pysignal.engine.views import InvitationInfo
-from pysignal.groups import GroupOperations
+from pysignal.groups.operations import GroupOperations
 from pysignal.invitation import Invitation
 from pysignal.signaling import Signaling
 

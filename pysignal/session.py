@@ -19,8 +19,8 @@ from pysignal.delivery import Call, Receiver, Subscription
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
-from pysignal.group_events import GroupListener
-from pysignal.groups import GroupOperations
+from pysignal.groups.callbacks import GroupListener
+from pysignal.groups.operations import GroupOperations
 from pysignal.listeners import (
     ConnectionListener,
     SignalingListener,

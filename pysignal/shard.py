@@ -27,8 +27,8 @@ from pysignal.errors import (
     NotPermitted,
     VersionConflict,
 )
-from pysignal.group_records import GroupRecord, leavers
-from pysignal.membership import Groups
+from pysignal.groups.decisions import Groups
+from pysignal.groups.records import GroupRecord, leavers
 
 # Steps of the machine in one go: with the events that they make, about a millisecond.
 STEPS_MAX: Final = 1024

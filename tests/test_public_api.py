@@ -50,7 +50,7 @@ def test_every_public_name_is_there_and_has_a_docstring() -> None:
 
 
 def test_the_operations_are_those_of_the_specification() -> None:
-    from pysignal.groups import GroupOperations
+    from pysignal.groups.operations import GroupOperations
     from pysignal.signaling import Signaling
 
     assert {name for name in vars(Signaling) if not name.startswith("_")} == SIGNALING

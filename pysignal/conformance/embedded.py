@@ -14,7 +14,7 @@ from typing import Any, Final
 from pysignal.clock import VirtualClock
 from pysignal.conformance.scenario import Callback, Scenario, Start, user_and_device
 from pysignal.conformance.transport import CannotRun, Recorder
-from pysignal.group_events import GroupListener
+from pysignal.groups.callbacks import GroupListener
 from pysignal.hub import Hub
 from pysignal.listeners import SignalingListener
 from pysignal.session import Session

@@ -13,8 +13,8 @@ import orjson
 
 from pysignal.engine import snapshot
 from pysignal.engine.machine import Machine
-from pysignal.group_records import GroupRecord
-from pysignal.membership import Groups
+from pysignal.groups.decisions import Groups
+from pysignal.groups.records import GroupRecord
 
 _KEY: Final = b"K"
 _MACHINE: Final = b"M"

@@ -12,7 +12,7 @@ so already is no error: joining twice or inviting a member gives a record that `
 so that a retry ends as the first try did. The acting user is taken as given, checked at login.
 
 `put`, `add`, `remove` and `dismiss_by_server` are acts of the embedding server, without the rules
-of types and their limits. `put` makes groups of a type of their own, `Server` (see `group_rules`);
+of types and their limits. `put` makes groups of a type of their own, `Server` (see `rules`);
 the others work on every group. A group that sessions made always has an owner: when the server
 removes the owner, the longest-standing member follows, and when it removes everyone, the group
 ends.
@@ -32,8 +32,8 @@ from pysignal.errors import (
     NoSuchGroup,
     OwnerMayNotQuit,
 )
-from pysignal.group_records import GroupRecord, RecordKind, leavers
-from pysignal.group_rules import (
+from pysignal.groups.records import GroupRecord, RecordKind, leavers
+from pysignal.groups.rules import (
     ENTRY_REFUSED,
     INFO_BYTES_MAX,
     NAME_CARD_BYTES_MAX,
@@ -45,7 +45,7 @@ from pysignal.group_rules import (
     Role,
     Rules,
 )
-from pysignal.group_state import Group, GroupInfo, GroupState, Member, MemberInfo
+from pysignal.groups.state import Group, GroupInfo, GroupState, Member, MemberInfo
 
 __all__ = [
     "RULES",

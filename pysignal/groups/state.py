@@ -1,6 +1,6 @@
 """Groups as they are: the state, its queries, and `apply`, the only way to change it.
 
-This half judges nothing. It takes records that were decided elsewhere (`membership`, or a journal
+This half judges nothing. It takes records that were decided elsewhere (`decisions`, or a journal
 written last year) and does as they say; what a record asks for that is so already is skipped, so
 that applying cannot fail and the same history gives the same state in every process.
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
-from pysignal.group_records import GroupRecord, RecordKind, leavers
-from pysignal.group_rules import GroupType, Role
+from pysignal.groups.records import GroupRecord, RecordKind, leavers
+from pysignal.groups.rules import GroupType, Role
 
 SNAPSHOT_VERSION: Final = 1
 

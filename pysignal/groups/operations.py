@@ -1,6 +1,6 @@
 """The operations on groups (SPEC §8): of a session, and of the embedding server.
 
-What may be done is decided in `membership`; here parameters are taken apart, and the command goes
+What may be done is decided in `decisions`; here parameters are taken apart, and the command goes
 the same way as those on invitations, so that "is a member" has one answer at each point.
 """
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pysignal import text
 from pysignal.errors import InvalidParameter, NoSuchGroup
-from pysignal.group_events import GroupListener
-from pysignal.group_records import GroupRecord
-from pysignal.membership import GroupInfo, Groups, GroupType, MemberInfo, Role
+from pysignal.groups.callbacks import GroupListener
+from pysignal.groups.decisions import GroupInfo, Groups, GroupType, MemberInfo, Role
+from pysignal.groups.records import GroupRecord
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pysignal.errors import SignalingError
-from pysignal.membership import (
+from pysignal.groups.decisions import (
     RULES,
     GroupRecord,
     Groups,
@@ -451,7 +451,7 @@ def test_every_kind_of_record_survives_json() -> None:
 
 def test_the_hash_is_the_same_in_every_process() -> None:
     program = (
-        "from pysignal.membership import *; g = Groups();"
+        "from pysignal.groups.decisions import *; g = Groups();"
         "g.apply(g.create('amy', 'Public', 'g', name='crew', members=['bob', 'cy']));"
         "g.apply(g.put('h', ['bob', 'amy'], 'bob'));"
         "print(g.state_hash().hex())"

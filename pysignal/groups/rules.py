@@ -1,4 +1,4 @@
-"""What each type of group allows: one table (SPEC §8), read by the decisions in `membership`.
+"""What each type of group allows: one table (SPEC §8), read by `decisions`.
 
 A rule that differs between types is a column here and nothing else; a new type is a new row.
 Where a column names a role, that role and the higher ones may, and `None` means nobody.

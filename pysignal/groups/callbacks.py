@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from pysignal.group_records import GroupRecord, RecordKind, leavers
-from pysignal.group_rules import Role
+from pysignal.groups.records import GroupRecord, RecordKind, leavers
+from pysignal.groups.rules import Role
 
 
 class GroupCallback(NamedTuple):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from pysignal.errors import SignalingError
-from pysignal.group_events import GroupCallback, GroupListener, callbacks
-from pysignal.membership import GroupRecord, Groups, Role
+from pysignal.groups.callbacks import GroupCallback, GroupListener, callbacks
+from pysignal.groups.decisions import GroupRecord, Groups, Role
 
 HEARD = {name for name in vars(GroupListener) if name.startswith("on_")}
 

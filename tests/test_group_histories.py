@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pysignal.errors import SignalingError
-from pysignal.membership import GroupRecord, Groups, GroupType, leavers
+from pysignal.groups.decisions import GroupRecord, Groups, GroupType, leavers
 
 
 class Model:

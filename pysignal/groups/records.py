@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from pysignal.group_rules import GroupType, Role
+from pysignal.groups.rules import GroupType, Role
 
 RECORD_VERSION: Final = 1
 
