@@ -105,7 +105,7 @@ class Hub(ServerActs):
         self.limits = limits or Limits()
         self.is_open = False
         self.groups = ServerGroups(self)
-        self.couriers: set[Courier] = set()
+        self._couriers: set[Courier] = set()
         self._journal = journal
         self._clock = clock or Clock()
         self._sink = sink
@@ -136,7 +136,7 @@ class Hub(ServerActs):
         self._was_open = True
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self.delivery = Delivery(log_failure)
+        self._delivery = Delivery(log_failure)
         self._turn_scheduled = False
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
@@ -147,18 +147,18 @@ class Hub(ServerActs):
             entries.replay(record, machine, groups)
         # Engine time goes on from the last commit, even where the clock has stepped back since.
         self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
-        self.delivery.fed = machine.position
-        self._presence = Presence(machine, self.delivery, self.limits)
+        self._delivery.fed = machine.position
+        self._presence = Presence(machine, self._delivery, self.limits)
         self._presence.note_answers(machine.open_lists())
         self._writer = self._new_writer(machine, len(records))
-        self._publisher = Publisher(machine, groups, self.delivery, self._presence, self._writer)
-        self.publish = self._publisher.publish
-        self.shard = Shard(machine, groups, self.publish, self._publisher.publish_group)
+        self._publisher = Publisher(machine, groups, self._delivery, self._presence, self._writer)
+        self._publish = self._publisher.publish
+        self.shard = Shard(machine, groups, self._publish, self._publisher.publish_group)
         self._commands = Commands(
-            lambda: self.now_ms, self._backlog, self._schedule, self.publish, self._writer
+            lambda: self.now_ms, self._backlog, self._schedule, self._publish, self._writer
         )
-        self.perform = self._commands.perform
-        self.requests = Requests(
+        self._perform = self._commands.perform
+        self._requests = Requests(
             lambda: self.now_ms,
             round(self.limits.requests_keep_s * 1000),
             self.limits.requests_max,
@@ -172,7 +172,7 @@ class Hub(ServerActs):
         if self._journal is None:
             return None
         writer = Writer(self._journal, count, self._records_durable, self._journal_failed)
-        self.delivery.durable = writer.durable
+        self._delivery.durable = writer.durable
         if not writer.accepted:
             writer.write([entries.of_key(machine.id_key)])
         return writer
@@ -201,7 +201,7 @@ class Hub(ServerActs):
         """
         if not self._is_ready:  # it was never opened, or could not be
             return
-        self.require_thread()
+        self._require_thread()
         if self._closing is None:
             self.is_open = False
             self._closing = self._loop.create_task(self._close())
@@ -225,24 +225,24 @@ class Hub(ServerActs):
                 await asyncio.sleep(0)
         self._fail_watches(error)
         await asyncio.sleep(0)
-        await asyncio.gather(*(courier.stop(self._closers) for courier in self.couriers))
+        await asyncio.gather(*(courier.stop(self._closers) for courier in self._couriers))
 
     async def _deliver_all(self) -> None:
         """Hand over everything that was committed and is, or becomes, durable."""
-        self.publish()
+        self._publish()
         if self._writer is not None:
             await self._writer.close()
-            self.delivery.durable = self._writer.durable
+            self._delivery.durable = self._writer.durable
         while self._deliver():  # noqa: ASYNC110 - each turn delivers some
             await asyncio.sleep(0)
 
-    def require(self) -> None:
+    def _require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
         if not self.is_open:
             raise HubClosed("the hub is not open: use it inside `async with Hub() as hub`")
-        self.require_thread()
+        self._require_thread()
 
-    def require_thread(self) -> None:
+    def _require_thread(self) -> None:
         """Refuse a call from another thread than the hub's."""
         if self._was_open and threading.get_ident() != self._thread:
             raise RuntimeError(
@@ -297,10 +297,10 @@ class Hub(ServerActs):
             raise
         return session
 
-    async def log_in(self, session: Session, cold: bool) -> None:
+    async def _log_in(self, session: Session, cold: bool) -> None:
         """Bring a session online; called by `Session.login`."""
-        self.require()
-        await self.perform(self._enter, session, cold)
+        self._require()
+        await self._perform(self._enter, session, cold)
 
     def _enter(self, now_ms: int, session: Session, cold: bool) -> Any:
         if session.online:
@@ -309,7 +309,7 @@ class Hub(ServerActs):
             raise NotLoggedIn("the login was given up")
         if self.shard.tick(now_ms):
             return MORE
-        self.publish()
+        self._publish()
         self._note_told()
         replaced = self._presence.enter(session, now_ms, cold, self._publisher.rests_on)
         self._publisher.forget_audiences(session.user_id)
@@ -319,7 +319,7 @@ class Hub(ServerActs):
             )
         return None
 
-    def log_out(
+    def _log_out(
         self,
         session: Session,
         error: SignalingError,
@@ -328,16 +328,16 @@ class Hub(ServerActs):
     ) -> None:
         """Take a session offline; called by the session."""
         self._catch_up()
-        self.publish()
+        self._publish()
         self._presence.leave(session, self.now_ms, missed)
         self._publisher.forget_audiences(session.user_id)
         session.ended(error, callback)
 
-    def is_told(self, actor: Any, invite_id: str) -> bool:
+    def _is_told(self, actor: Any, invite_id: str) -> bool:
         """Whether a session knows an open invitation; an act of the server knows all."""
         return not isinstance(actor, Session) or self._presence.is_told(actor, invite_id)
 
-    def tell(self, actor: Any, info: InvitationInfo) -> None:
+    def _tell(self, actor: Any, info: InvitationInfo) -> None:
         """Count an open invitation as told to a session."""
         self._presence.tell(actor, info.invite_id)
         if info.no_deadline and not info.group_id:
@@ -356,24 +356,24 @@ class Hub(ServerActs):
         if not self.is_open:
             return
         try:
-            self.publish()
+            self._publish()
             self._deliver()
             # After the drain: who waited has the answer before the events of what was done.
             self._commands.run()
             if not self._commands:  # else something due may stand before it
                 self._note_told()
         finally:
-            if self.delivery.is_ready or self.shard.machine.waiting or self._commands.is_ready:
+            if self._delivery.is_ready or self.shard.machine.waiting or self._commands.is_ready:
                 self._schedule()
             self._set_timer()
 
     def _backlog(self) -> int:
         """How many entries wait for delivery, with the facts that will be some."""
-        return len(self.delivery) + self.shard.machine.waiting
+        return len(self._delivery) + self.shard.machine.waiting
 
     def _note_told(self) -> None:
         """Commit who was told of what; nothing that is due may stand before it."""
-        told = self.delivery.told
+        told = self._delivery.told
         while told:
             self._presence.mark_told(*told.pop())
 
@@ -404,7 +404,7 @@ class Hub(ServerActs):
         if not self.is_open:
             return
         try:
-            self.publish()
+            self._publish()
             self._catch_up()
         finally:
             self._schedule()
@@ -420,7 +420,7 @@ class Hub(ServerActs):
         return self._turn_scheduled or self._commands.is_ready
 
     def _records_durable(self, count: int) -> None:
-        self.delivery.durable = max(count, self.delivery.durable)
+        self._delivery.durable = max(count, self._delivery.durable)
         self._schedule()
 
     def _journal_failed(self, error: SignalingError) -> None:
@@ -430,8 +430,8 @@ class Hub(ServerActs):
     def _deliver(self) -> bool:
         """Hand over what may leave, as far as a turn goes; whether there is more."""
         if self._sink is None:
-            return self.delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
-        events, receivers = self.delivery.take_all()
+            return self._delivery.drain(stopwatch_ns() + TURN_NS, stopwatch_ns)
+        events, receivers = self._delivery.take_all()
         if events:
             try:
                 self._sink.deliver(events, receivers)
@@ -441,7 +441,7 @@ class Hub(ServerActs):
 
     # -- handles -----------------------------------------------------------------------------------
 
-    def watch(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
+    def _watch(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
         """Enter a follower of an invitation.
 
         Returns:
@@ -458,39 +458,39 @@ class Hub(ServerActs):
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")
         if not watch.actor.may_follow(info):
             raise NotPermitted("only who hears of an invitation may follow it")
-        is_over = info.state != "open" and info.ended_position <= self.delivery.fed
+        is_over = info.state != "open" and info.ended_position <= self._delivery.fed
         if not is_over:
-            self.delivery.watchers.setdefault(watch.invite_id, []).append(watch)
+            self._delivery.watchers.setdefault(watch.invite_id, []).append(watch)
             watch.actor.watches.add(watch)
-        return info, self.delivery.recall(watch.invite_id), is_over
+        return info, self._delivery.recall(watch.invite_id), is_over
 
-    def unwatch(self, watch: Watch) -> None:
+    def _unwatch(self, watch: Watch) -> None:
         """Take a follower out; one that is out already is no error."""
         watch.actor.watches.discard(watch)
-        watches = self.delivery.watchers.get(watch.invite_id)
+        watches = self._delivery.watchers.get(watch.invite_id)
         if watches is not None and watch in watches:
             watches.remove(watch)
             if not watches:
-                del self.delivery.watchers[watch.invite_id]
+                del self._delivery.watchers[watch.invite_id]
 
     def _fail_watches(self, error: SignalingError) -> None:
-        for watches in list(self.delivery.watchers.values()):
+        for watches in list(self._delivery.watchers.values()):
             for watch in list(watches):
                 watch.fail(error)
 
-    def call_soon(self, call: Callable[..., object], *args: Any) -> None:
+    def _call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call back at the next turn of the loop."""
         self._loop.call_soon(call, *args)
 
     def stats(self) -> dict[str, int]:
         """Return counts of what there is and what there was, by name."""
-        self.require()
+        self._require()
         return {
             **self.shard.machine.stats(),
             "sessions": len(self._presence.sessions),
             "groups_existing": len(self.shard.groups),
             "commands_waiting": len(self._commands),
-            "deliveries_waiting": len(self.delivery),
-            "watches": sum(len(watches) for watches in self.delivery.watchers.values()),
-            "requests_remembered": len(self.requests),
+            "deliveries_waiting": len(self._delivery),
+            "watches": sum(len(watches) for watches in self._delivery.watchers.values()),
+            "requests_remembered": len(self._requests),
         }

@@ -153,14 +153,14 @@ class Watch:
 
     def stop(self) -> None:
         """Stop following."""
-        self.actor.hub.unwatch(self)
+        self.actor.hub._unwatch(self)
 
 
 class _OutcomeWatch(Watch):
     """Somebody who awaits the outcome; each has a future of their own."""
 
     async def outcome(self) -> Outcome:
-        info, past, is_over = self.actor.hub.watch(self)
+        info, past, is_over = self.actor.hub._watch(self)
         self._statuses = info.statuses
         if is_over:
             last = past[-1] if past else None
@@ -191,7 +191,7 @@ class _EventWatch(Watch):
     """Somebody who iterates over the events."""
 
     def follow(self, capacity: int) -> EventStream:
-        _, past, is_over = self.actor.hub.watch(self)
+        _, past, is_over = self.actor.hub._watch(self)
         self._queue = EventQueue(capacity, past)
         if is_over:
             self._queue.end()

@@ -39,7 +39,7 @@ class ServerActor:
 
     def require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
-        self.hub.require()
+        self.hub._require()
 
     def may_follow(self, info: InvitationInfo) -> bool:
         """Whether the actor hears of an invitation: the embedding server does of all."""
@@ -59,7 +59,7 @@ class ServerActs:
             HubClosed, InvalidParameter.
         """
         hub = cast("Hub", self)
-        hub.require()
+        hub._require()
         return ServerActor(hub, text.user_id(user, "user"))
 
     async def invite_as(
@@ -129,10 +129,10 @@ class ServerActs:
             DataTooLong, HubClosed, InvalidParameter, InvitationEnded.
         """
         hub = cast("Hub", self)
-        hub.require()
+        hub._require()
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         invite_id = text.exact(invite_id, "invite_id")
-        await hub.perform(hub.shard.cancel, None, 0, invite_id, data)
+        await hub._perform(hub.shard.cancel, None, 0, invite_id, data)
 
     async def pending(self, user: str) -> list[InvitationInfo]:
         """Return what waits for a user's answer, oldest first.
@@ -141,8 +141,8 @@ class ServerActs:
             HubClosed, InvalidParameter.
         """
         hub = cast("Hub", self)
-        hub.require()
-        infos: list[InvitationInfo] = await hub.perform(
+        hub._require()
+        infos: list[InvitationInfo] = await hub._perform(
             hub.shard.pending, text.user_id(user, "user")
         )
         return infos
@@ -154,8 +154,8 @@ class ServerActs:
             HubClosed, InvalidParameter.
         """
         hub = cast("Hub", self)
-        hub.require()
-        info: InvitationInfo | None = await hub.perform(
+        hub._require()
+        info: InvitationInfo | None = await hub._perform(
             hub.shard.info, text.exact(invite_id, "invite_id")
         )
         return info

@@ -55,7 +55,7 @@ class Session(Receiver):
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
-        self.courier = Courier(hub.limits.queue_max, hub.couriers)
+        self.courier = Courier(hub.limits.queue_max, hub._couriers)
         self.watches: set[Watch] = set()
         self._connection_listeners: list[Subscription] = []
         self._group_listeners: list[Subscription] = []
@@ -77,12 +77,12 @@ class Session(Receiver):
         """
         if start not in ("cold", "hot"):
             raise InvalidParameter("start", f'"cold" or "hot", not {start!r}')
-        await self.hub.log_in(self, start == "cold")
+        await self.hub._log_in(self, start == "cold")
 
     async def logout(self) -> None:
         """Go offline. Invitations stay as they are; waiting outcomes fail with 6014."""
         self.require()
-        self.hub.log_out(self, NotLoggedIn("the session has logged out: log in again"))
+        self.hub._log_out(self, NotLoggedIn("the session has logged out: log in again"))
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ class Session(Receiver):
 
     def require(self) -> None:
         """Refuse a call without a login, or from another thread."""
-        self.hub.require()
+        self.hub._require()
         if self.online:
             return
         if self._end is not None:
@@ -104,7 +104,7 @@ class Session(Receiver):
         """Let a login that was given up come to nothing; called where nobody has the session."""
         self.is_abandoned = True
         if self.online:
-            self.hub.log_out(self, NotLoggedIn("the login was given up"))
+            self.hub._log_out(self, NotLoggedIn("the login was given up"))
 
     def may_follow(self, info: InvitationInfo) -> bool:
         """Whether the session hears of an invitation: as a party, or as a member of its group."""
@@ -131,7 +131,7 @@ class Session(Receiver):
             for subscription in self._connection_listeners:
                 method = overridden(subscription.listener, ConnectionListener, callback)
                 if method is not None:
-                    self.hub.call_soon(self._call, subscription, method, (error,), "the connection")
+                    self.hub._call_soon(self._call, subscription, method, (error,), "the connection")
 
     # -- listeners ---------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Session(Receiver):
 
     def remove_connection_listener(self, listener: ConnectionListener) -> None:
         """Remove a listener; one that was not added is no error."""
-        self.hub.require_thread()
+        self.hub._require_thread()
         self._connection_listeners = _without(self._connection_listeners, listener)
 
     def add_signaling_listener(self, listener: SignalingListener) -> None:
@@ -157,7 +157,7 @@ class Session(Receiver):
 
     def remove_signaling_listener(self, listener: SignalingListener) -> None:
         """Remove a listener for invitations; nothing is called once this has returned."""
-        self.hub.require_thread()
+        self.hub._require_thread()
         self.subscriptions = _without(self.subscriptions, listener)
 
     def add_group_listener(self, listener: GroupListener) -> None:
@@ -168,11 +168,11 @@ class Session(Receiver):
 
     def remove_group_listener(self, listener: GroupListener) -> None:
         """Remove a listener for groups; nothing is called once this has returned."""
-        self.hub.require_thread()
+        self.hub._require_thread()
         self._group_listeners = _without(self._group_listeners, listener)
 
     def _check_listener(self, listener: object, base: type) -> None:
-        self.hub.require_thread()
+        self.hub._require_thread()
         if not isinstance(listener, base):
             raise InvalidParameter(
                 "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
@@ -219,7 +219,7 @@ class Session(Receiver):
                 "was disconnected, log in hot to catch up"
             )
             missed = [about] if isinstance(about, Event) else []
-            self.hub.log_out(self, error, "on_disconnected", missed)
+            self.hub._log_out(self, error, "on_disconnected", missed)
 
     def call_back(self, call: Call) -> None:
         """Call the group listeners."""

@@ -108,7 +108,7 @@ class Signaling:
         _check_bool(online_user_only, "online_user_only")
         args = (invitees, data, _timeout_ms(timeout), online_user_only)
         if request_id is None:
-            invite_id = await hub.perform(
+            invite_id = await hub._perform(
                 hub.shard.invite, actor.user_id, actor.device_number, *args
             )
         else:
@@ -164,7 +164,7 @@ class Signaling:
             notify == "parties",
         )
         if request_id is None:
-            invite_id = await hub.perform(
+            invite_id = await hub._perform(
                 hub.shard.invite_in_group, actor.user_id, actor.device_number, *args
             )
         else:
@@ -258,15 +258,15 @@ class Signaling:
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         invite_id = text.exact(invite_id, "invite_id")
         if request_id is None:
-            await hub.perform(command, actor.user_id, actor.device_number, invite_id, data, *more)
+            await hub._perform(command, actor.user_id, actor.device_number, invite_id, data, *more)
         else:
             await self._once(request_id, name, command, (invite_id, data, *more))
 
     async def _once(self, request_id: str, name: str, command: Any, args: tuple[Any, ...]) -> Any:
         actor = self._actor
         arguments = (name, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
-        command = actor.hub.requests.once(actor.user_id, request_id, arguments, command)
-        return await actor.hub.perform(command, actor.user_id, actor.device_number, *args)
+        command = actor.hub._requests.once(actor.user_id, request_id, arguments, command)
+        return await actor.hub._perform(command, actor.user_id, actor.device_number, *args)
 
     # -- looking up --------------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class Signaling:
         actor = self._actor
         actor.require()
         group_id = text.group_id(group_id)
-        infos: list[InvitationInfo] = await actor.hub.perform(
+        infos: list[InvitationInfo] = await actor.hub._perform(
             actor.hub.shard.open_in, actor.user_id, group_id
         )
         return infos
@@ -319,10 +319,10 @@ class Signaling:
         command: Any = check_and_add
         if request_id is not None:
             arguments = ("add_invited_signaling", invite_id, info.inviter, info.group_id)
-            command = actor.hub.requests.once(
+            command = actor.hub._requests.once(
                 actor.user_id, request_id, (*arguments, *info.invitee_list), command
             )
-        await actor.hub.perform(command)
+        await actor.hub._perform(command)
 
     def _add(self, info: SignalingInfo, found: InvitationInfo | None) -> None:
         actor = self._actor
@@ -335,14 +335,14 @@ class Signaling:
             raise NotPermitted("the invitation is not for this user: drop the push")
         if status != "pending":
             raise too_late(found, user)
-        if actor.hub.is_told(actor, found.invite_id):
+        if actor.hub._is_told(actor, found.invite_id):
             raise AlreadyTold("this session knows the invitation: drop the push")
         for name in ("inviter", "group_id"):
             if getattr(info, name) != getattr(found, name):
                 raise InvalidParameter("info", f"{name} differs from the invitation's own record")
         if list(info.invitee_list) != found.invitee_list:
             raise InvalidParameter("info", "invitee_list differs from the invitation's own record")
-        actor.hub.tell(actor, found)
+        actor.hub._tell(actor, found)
 
     def add_signaling_listener(self, listener: SignalingListener) -> None:
         """Add a listener, before the login or after; the same one twice counts once."""

@@ -57,7 +57,7 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for hub in hubs:
         assert not hub.is_open, "a hub was not closed"
-        assert not hub.delivery.watchers, "handles are left"
+        assert not hub._delivery.watchers, "handles are left"
         assert_runs_empty(hub.shard.machine)
 
 

@@ -15,7 +15,7 @@ COUNTED = ("open", "timers", "sessions", "groups_existing", "watches")
 def picture(hub: Hub) -> tuple[object, ...]:
     """Everything that an operation could change, as of now."""
     hub.shard.tick(hub.now_ms)
-    hub.publish()
+    hub._publish()
     machine, stats = hub.shard.machine, hub.stats()
     state = machine.state_hash(), machine.position, hub.shard.groups.state_hash()
     return *state, {name: stats[name] for name in COUNTED}

@@ -452,7 +452,7 @@ async def test_a_listener_that_still_runs_when_the_hub_closes_is_stopped(
             await hub.login("bob", str(device), listener=SlowRinging(door.pass_through))
         await ring(amy)
         await clock.settle()
-        await hub.delivery.accounts["bob"].online[0].logout()
+        await hub._delivery.accounts["bob"].online[0].logout()
     await asyncio.sleep(0)
     left = [task for task in asyncio.all_tasks() if "Courier" in repr(task)]
     assert left == [], "one of them had logged out before"

@@ -471,4 +471,4 @@ async def test_nothing_is_kept_of_users_who_have_been_away_for_a_day(
             await session.logout()
     await clock.advance(DAY_S + 1)
     await join(hub, "zoe")
-    assert list(hub.delivery.accounts) == ["zoe"]
+    assert list(hub._delivery.accounts) == ["zoe"]

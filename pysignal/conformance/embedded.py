@@ -84,7 +84,7 @@ class Embedded:
 
     async def fingerprint(self) -> object:
         """Let end what is due; return hashes of invitations and groups, and all counts."""
-        await self._hub.perform(self._hub.shard.tick)
+        await self._hub._perform(self._hub.shard.tick)
         await self._clock.settle()
         counts = self._hub.stats()
         del counts["memory_bytes"]  # room for later calls, which a refused one may make

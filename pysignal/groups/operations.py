@@ -211,14 +211,14 @@ class GroupOperations:
         """
         self._actor.require()
         hub = self._actor.hub
-        info: GroupInfo = await hub.perform(_group_info, hub, text.group_id(group_id))
+        info: GroupInfo = await hub._perform(_group_info, hub, text.group_id(group_id))
         return info
 
     async def get_joined_group_list(self) -> list[GroupInfo]:
         """Return the groups that the actor is a member of, in the order of joining."""
         self._actor.require()
         hub = self._actor.hub
-        infos: list[GroupInfo] = await hub.perform(_joined, hub, self._actor.user_id)
+        infos: list[GroupInfo] = await hub._perform(_joined, hub, self._actor.user_id)
         return infos
 
     async def get_group_member_list(
@@ -245,7 +245,7 @@ class GroupOperations:
         if role is not None and (isinstance(role, bool) or role not in tuple(Role)):
             raise InvalidParameter("role", f"200, 300, 400 or None, not {role!r}")
         hub = self._actor.hub
-        page: tuple[list[MemberInfo], int] = await hub.perform(
+        page: tuple[list[MemberInfo], int] = await hub._perform(
             _member_page, hub, self._actor.user_id, group_id, role, next_seq, count
         )
         return page
@@ -303,8 +303,8 @@ class GroupOperations:
         hub = actor.hub
         command: Callable[..., Any] = hub.shard.change_group
         if request_id is not None:
-            command = hub.requests.once(actor.user_id, request_id, arguments, command)
-        record: GroupRecord = await hub.perform(
+            command = hub._requests.once(actor.user_id, request_id, arguments, command)
+        record: GroupRecord = await hub._perform(
             command, actor.user_id, actor.device_number, decide, args, options
         )
         return record
@@ -370,16 +370,16 @@ class ServerGroups:
 
     async def members(self, group_id: str) -> list[str]:
         """Return the members of a group, in the order of joining; empty where there is none."""
-        self._hub.require()
-        members: list[str] = await self._hub.perform(_members, self._hub, text.group_id(group_id))
+        self._hub._require()
+        members: list[str] = await self._hub._perform(_members, self._hub, text.group_id(group_id))
         return members
 
     async def _change(self, decide: Callable[..., GroupRecord], *args: Any, **options: Any) -> None:
-        await self._hub.perform(self._hub.shard.change_group, "", 0, decide, args, options)
+        await self._hub._perform(self._hub.shard.change_group, "", 0, decide, args, options)
 
     @property
     def _groups(self) -> Groups:
-        self._hub.require()
+        self._hub._require()
         return self._hub.shard.groups
 
 
