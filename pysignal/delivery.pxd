@@ -24,10 +24,10 @@ cdef class Receiver:
     cdef readonly str device_id
     cdef readonly uint32_t device_number
     cdef public bint online
-    cdef public list subscriptions
-    cdef public list streams
-    cdef public object courier
-    cdef public uint64_t since
+    cdef public list _subscriptions
+    cdef public list _streams
+    cdef public object _courier
+    cdef public uint64_t _since
 
     cdef int hear(self, Event event) except -1
     cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1

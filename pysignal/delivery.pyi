@@ -27,21 +27,21 @@ class Receiver:
     device_id: str
     device_number: int
     online: bool
-    subscriptions: list[Subscription]
-    streams: list[Any]
-    courier: Any
-    since: int
+    _subscriptions: list[Subscription]
+    _streams: list[Any]
+    _courier: Any
+    _since: int
     def __init__(self, user_id: str, device_id: str) -> None: ...
-    def set_device_number(self, number: int) -> None: ...
-    def listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None: ...
-    def returned(
+    def _set_device_number(self, number: int) -> None: ...
+    def _listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None: ...
+    def _returned(
         self,
         result: object,
         method: Callable[..., Any],
         subscription: Subscription,
         about: Event | Call,
     ) -> None: ...
-    def overflow(self, about: Event | Call | str) -> None: ...
+    def _overflow(self, about: Event | Call | str) -> None: ...
 
 @final
 class Account:

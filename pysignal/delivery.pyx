@@ -66,36 +66,36 @@ cdef class Receiver:
 
     Attributes:
         online: nothing is delivered once it is False.
-        subscriptions: replaced, never changed, so that a drain can walk it.
-        streams: queues of `session.events()`, with a method `put(event) -> bool`.
-        courier: calls queued listeners; `put` returns False when it is full.
-        since: what was queued before this number is not for the session: it logged in later.
+        _subscriptions: replaced, never changed, so that a drain can walk it.
+        _streams: queues of `session.events()`, with a method `put(event) -> bool`.
+        _courier: calls queued listeners; `put` returns False when it is full.
+        _since: what was queued before this number is not for the session: it logged in later.
     """
 
     def __init__(self, str user_id, str device_id):
         self.user_id = user_id
         self.device_id = device_id
-        self.subscriptions = []
-        self.streams = []
+        self._subscriptions = []
+        self._streams = []
 
-    def set_device_number(self, uint32_t number):
+    def _set_device_number(self, uint32_t number):
         """Set the number that stands for the device in the engine."""
         self.device_number = number
 
-    def listener_failed(self, method, about):
+    def _listener_failed(self, method, about):
         """Called when a listener has raised; overridden."""
 
-    def returned(self, result, method, Subscription subscription, about):
+    def _returned(self, result, method, Subscription subscription, about):
         """Called with what a plain method of a listener gave back; overridden."""
 
-    def overflow(self, about):
+    def _overflow(self, about):
         """Called when a queue of this session is full; overridden."""
 
     cdef int hear(self, Event event) except -1:
         """Hand an event to every listener and stream."""
         cdef Subscription subscription
         cdef object method
-        for subscription in <list>self.subscriptions:
+        for subscription in <list>self._subscriptions:
             method = subscription.methods[event.code]
             if method is not None and subscription.active and self.online:
                 if subscription.is_queued:
@@ -104,10 +104,10 @@ cdef class Receiver:
                     try:
                         result = call(method, event)
                     except (Exception, CancelledError):
-                        self.listener_failed(method, event)
+                        self._listener_failed(method, event)
                     else:
                         if result is not None:
-                            self.returned(result, method, subscription, event)
+                            self._returned(result, method, subscription, event)
             method = subscription.on_event
             if method is not None and subscription.active and self.online:
                 if subscription.is_queued:
@@ -116,26 +116,26 @@ cdef class Receiver:
                     try:
                         result = method(event)
                     except (Exception, CancelledError):
-                        self.listener_failed(method, event)
+                        self._listener_failed(method, event)
                     else:
                         if result is not None:
-                            self.returned(result, method, subscription, event)
-        if self.streams and self.online:
-            for stream in <list>self.streams:
+                            self._returned(result, method, subscription, event)
+        if self._streams and self.online:
+            for stream in <list>self._streams:
                 if not stream.put(event):
-                    self.overflow(event)
+                    self._overflow(event)
                     return 0
         return 0
 
     cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1:
-        if not self.courier.put(method, args, subscription, event):
-            self.overflow(event)
+        if not self._courier.put(method, args, subscription, event):
+            self._overflow(event)
         return 0
 
 
 cdef inline bint hears(Entry entry, Receiver receiver):
     """Whether a receiver of an entry is to hear it now."""
-    return receiver.online and receiver is not entry.acting and entry.number >= receiver.since
+    return receiver.online and receiver is not entry.acting and entry.number >= receiver._since
 
 
 cdef object call(method, Event event):
@@ -179,7 +179,7 @@ cdef class Call:
     """A callback that is no event of an invitation.
 
     Args:
-        name: the method of `Receiver.call_back`.
+        name: the method of `Receiver._call_back`.
         args: its arguments.
         group_id: the group that it is about.
     """
@@ -413,9 +413,9 @@ cdef class Delivery:
             receiver.hear(<Event>entry.item)
         else:
             try:
-                receiver.call_back(entry.item)
+                receiver._call_back(entry.item)
             except Exception:
-                self.failed(receiver.call_back, (<Call>entry.item).group_id)
+                self.failed(receiver._call_back, (<Call>entry.item).group_id)
         return 0
 
     cdef int note_told(self, Event event, Receiver receiver) except -1:

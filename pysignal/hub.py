@@ -220,7 +220,7 @@ class Hub(ServerActs):
         for number, session in enumerate(self._presence.sessions, 1):
             if session.online:
                 self._presence.drop(session)
-                session.ended(error, "on_disconnected")
+                session._ended(error, "on_disconnected")
             if number % LOGOUTS_PER_TURN == 0:
                 await asyncio.sleep(0)
         self._fail_watches(error)
@@ -293,7 +293,7 @@ class Hub(ServerActs):
             await session.login(start)
         except BaseException:
             # Nobody has the session: it must not stay online, nor come online later.
-            session.abandon()
+            session._abandon()
             raise
         return session
 
@@ -305,7 +305,7 @@ class Hub(ServerActs):
     def _enter(self, now_ms: int, session: Session, cold: bool) -> Any:
         if session.online:
             raise InvalidParameter("session", "it is logged in already: log it out first")
-        if session.is_abandoned:
+        if session._is_abandoned:
             raise NotLoggedIn("the login was given up")
         if self.shard.tick(now_ms):
             return MORE
@@ -314,7 +314,7 @@ class Hub(ServerActs):
         replaced = self._presence.enter(session, now_ms, cold, self._publisher.rests_on)
         self._publisher.forget_audiences(session.user_id)
         if replaced is not None:
-            replaced.ended(
+            replaced._ended(
                 KickedOff("another login of the same device took its place"), "on_kicked_offline"
             )
         return None
@@ -331,7 +331,7 @@ class Hub(ServerActs):
         self._publish()
         self._presence.leave(session, self.now_ms, missed)
         self._publisher.forget_audiences(session.user_id)
-        session.ended(error, callback)
+        session._ended(error, callback)
 
     def _is_told(self, actor: Any, invite_id: str) -> bool:
         """Whether a session knows an open invitation; an act of the server knows all."""
@@ -448,7 +448,7 @@ class Hub(ServerActs):
             (the invitation as it stands, its latest events, whether the last of them was handed
             over: then the follower was not entered, as nothing will follow).
         """
-        watch.actor.require()
+        watch.actor._require()
         if self._writer is not None:
             self._writer.require()
         self._catch_up()
@@ -456,17 +456,17 @@ class Hub(ServerActs):
         info = self.shard.machine.info(watch.invite_id)
         if info is None:
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")
-        if not watch.actor.may_follow(info):
+        if not watch.actor._may_follow(info):
             raise NotPermitted("only who hears of an invitation may follow it")
         is_over = info.state != "open" and info.ended_position <= self._delivery.fed
         if not is_over:
             self._delivery.watchers.setdefault(watch.invite_id, []).append(watch)
-            watch.actor.watches.add(watch)
+            watch.actor._watches.add(watch)
         return info, self._delivery.recall(watch.invite_id), is_over
 
     def _unwatch(self, watch: Watch) -> None:
         """Take a follower out; one that is out already is no error."""
-        watch.actor.watches.discard(watch)
+        watch.actor._watches.discard(watch)
         watches = self._delivery.watchers.get(watch.invite_id)
         if watches is not None and watch in watches:
             watches.remove(watch)

@@ -71,13 +71,13 @@ class Actor(Protocol):
     hub: Hub
     user_id: str
     device_number: int
-    watches: set[Watch]
+    _watches: set[Watch]
     signaling: Signaling
 
-    def require(self) -> None:
+    def _require(self) -> None:
         """Refuse a call that may not be made now."""
 
-    def may_follow(self, info: InvitationInfo) -> bool:
+    def _may_follow(self, info: InvitationInfo) -> bool:
         """Whether the actor hears of an invitation."""
 
 

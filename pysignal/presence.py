@@ -157,9 +157,9 @@ class Presence:
         self._away.pop((user, session.device_id), None)
         device.session = session
         device.untold = untold
-        session.set_device_number(device.number)
+        session._set_device_number(device.number)
         session.snapshot = snapshot
-        session.since = self._delivery.posted
+        session._since = self._delivery.posted
         session.online = True
         account.online = [*account.online, session]
         for info in replays:
@@ -237,7 +237,7 @@ class Presence:
         account = self._accounts[session.user_id]
         device: Device = account.devices[session.device_id]
         untold = device.untold
-        missed = [*session.courier.close(), *missed, *self._delivery.undelivered(session)]
+        missed = [*session._courier.close(), *missed, *self._delivery.undelivered(session)]
         untold.update(event.invite_id for event in missed if event.kind == "opened")
         known = self._machine.open_ids_of(session.user_id)
         known += self._answered.get(session.user_id, ())
@@ -258,7 +258,7 @@ class Presence:
     def drop(self, session: Session) -> None:
         """Take a session offline at the end of the hub: nothing need be remembered of it."""
         account = self._accounts[session.user_id]
-        session.courier.close()
+        session._courier.close()
         session.online = False
         account.online = [other for other in account.online if other is not session]
 

@@ -33,15 +33,15 @@ class ServerActor:
     def __init__(self, hub: Hub, user_id: str) -> None:
         self.hub = hub
         self.user_id = user_id
-        self.watches: set[Watch] = set()
+        self._watches: set[Watch] = set()
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
 
-    def require(self) -> None:
+    def _require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
         self.hub._require()
 
-    def may_follow(self, info: InvitationInfo) -> bool:
+    def _may_follow(self, info: InvitationInfo) -> bool:
         """Whether the actor hears of an invitation: the embedding server does of all."""
         return True
 

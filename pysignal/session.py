@@ -55,11 +55,11 @@ class Session(Receiver):
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
-        self.courier = Courier(hub.limits.queue_max, hub._couriers)
-        self.watches: set[Watch] = set()
+        self._courier = Courier(hub.limits.queue_max, hub._couriers)
+        self._watches: set[Watch] = set()
         self._connection_listeners: list[Subscription] = []
         self._group_listeners: list[Subscription] = []
-        self.is_abandoned = False
+        self._is_abandoned = False
         self._end: SignalingError | None = None
 
     # -- login -------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Session(Receiver):
 
     async def logout(self) -> None:
         """Go offline. Invitations stay as they are; waiting outcomes fail with 6014."""
-        self.require()
+        self._require()
         self.hub._log_out(self, NotLoggedIn("the session has logged out: log in again"))
 
     async def __aenter__(self) -> Self:
@@ -91,7 +91,7 @@ class Session(Receiver):
         if self.online and self.hub.is_open:  # else the end of the hub logs it out
             await self.logout()
 
-    def require(self) -> None:
+    def _require(self) -> None:
         """Refuse a call without a login, or from another thread."""
         self.hub._require()
         if self.online:
@@ -100,20 +100,20 @@ class Session(Receiver):
             raise NotLoggedIn(f"the session is not logged in: {self._end.message}")
         raise NotLoggedIn("the session is not logged in: await session.login() first")
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Let a login that was given up come to nothing; called where nobody has the session."""
-        self.is_abandoned = True
+        self._is_abandoned = True
         if self.online:
             self.hub._log_out(self, NotLoggedIn("the login was given up"))
 
-    def may_follow(self, info: InvitationInfo) -> bool:
+    def _may_follow(self, info: InvitationInfo) -> bool:
         """Whether the session hears of an invitation: as a party, or as a member of its group."""
         if self.user_id == info.inviter or self.user_id in info.statuses:
             return True
         groups = self.hub.shard.groups
         return not info.parties_only and groups.is_member(info.group_id, self.user_id)
 
-    def ended(self, error: SignalingError, callback: str = "") -> None:
+    def _ended(self, error: SignalingError, callback: str = "") -> None:
         """Note that the session is offline; called by the hub once it is.
 
         Args:
@@ -121,17 +121,19 @@ class Session(Receiver):
             callback: the method of `ConnectionListener` that hears it, if any.
         """
         self._end = error
-        for queue in self.streams:
+        for queue in self._streams:
             queue.end()
-        self.streams = []
+        self._streams = []
         failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
-        for watch in list(self.watches):
+        for watch in list(self._watches):
             watch.fail(failure)
         if callback:
             for subscription in self._connection_listeners:
                 method = overridden(subscription.listener, ConnectionListener, callback)
                 if method is not None:
-                    self.hub._call_soon(self._call, subscription, method, (error,), "the connection")
+                    self.hub._call_soon(
+                        self._call, subscription, method, (error,), "the connection"
+                    )
 
     # -- listeners ---------------------------------------------------------------------------------
 
@@ -152,13 +154,13 @@ class Session(Receiver):
     def add_signaling_listener(self, listener: SignalingListener) -> None:
         """Add a listener for invitations; see `Signaling.add_signaling_listener`."""
         self._check_listener(listener, SignalingListener)
-        if not _has(self.subscriptions, listener):
-            self.subscriptions = [*self.subscriptions, subscribe(listener, SignalingListener)]
+        if not _has(self._subscriptions, listener):
+            self._subscriptions = [*self._subscriptions, subscribe(listener, SignalingListener)]
 
     def remove_signaling_listener(self, listener: SignalingListener) -> None:
         """Remove a listener for invitations; nothing is called once this has returned."""
         self.hub._require_thread()
-        self.subscriptions = _without(self.subscriptions, listener)
+        self._subscriptions = _without(self._subscriptions, listener)
 
     def add_group_listener(self, listener: GroupListener) -> None:
         """Add a listener for groups; see `GroupOperations.add_group_listener`."""
@@ -184,21 +186,21 @@ class Session(Receiver):
         Ends at logout. An iterator that is not read and has too many events waiting disconnects the
         session, as a slow listener does.
         """
-        self.require()
+        self._require()
         queue = EventQueue(self.hub.limits.queue_max)
-        self.streams = [*self.streams, queue]
+        self._streams = [*self._streams, queue]
         return EventStream(queue, lambda: self._drop(queue))
 
     def _drop(self, queue: EventQueue) -> None:
-        self.streams = [other for other in self.streams if other is not queue]
+        self._streams = [other for other in self._streams if other is not queue]
 
     # -- called by delivery ------------------------------------------------------------------------
 
-    def listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None:
+    def _listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None:
         """Log what a listener has raised."""
         log_failure(method, about)
 
-    def returned(
+    def _returned(
         self,
         result: object,
         method: Callable[..., Any],
@@ -206,12 +208,12 @@ class Session(Receiver):
         about: Event | Call,
     ) -> None:
         """Run what a plain method gave back, if it can be awaited."""
-        if inspect.isawaitable(result) and not self.courier.put(
+        if inspect.isawaitable(result) and not self._courier.put(
             call_back, (result,), subscription, about
         ):
-            self.overflow(about)
+            self._overflow(about)
 
-    def overflow(self, about: Event | Call | str) -> None:
+    def _overflow(self, about: Event | Call | str) -> None:
         """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
         if self.online:
             error = LimitExceeded(
@@ -221,7 +223,7 @@ class Session(Receiver):
             missed = [about] if isinstance(about, Event) else []
             self.hub._log_out(self, error, "on_disconnected", missed)
 
-    def call_back(self, call: Call) -> None:
+    def _call_back(self, call: Call) -> None:
         """Call the group listeners."""
         for subscription in self._group_listeners:
             if not self.online:
@@ -240,8 +242,8 @@ class Session(Receiver):
         if not subscription.active:
             return
         if subscription.is_queued:
-            if not self.courier.put(method, args, subscription, about):
-                self.overflow(about)
+            if not self._courier.put(method, args, subscription, about):
+                self._overflow(about)
             return
         try:
             result = method(*args)
@@ -249,7 +251,7 @@ class Session(Receiver):
             log_failure(method, about)
         else:
             if isinstance(about, Call):
-                self.returned(result, method, subscription, about)
+                self._returned(result, method, subscription, about)
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"

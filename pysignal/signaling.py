@@ -92,7 +92,7 @@ class Signaling:
             DataTooLong, InvalidParameter, LimitExceeded, NotLoggedIn.
         """
         actor = self._actor
-        actor.require()
+        actor._require()
         hub = actor.hub
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         invitees: str | list[str]
@@ -146,7 +146,7 @@ class Signaling:
             NotLoggedIn.
         """
         actor = self._actor
-        actor.require()
+        actor._require()
         hub = actor.hub
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         group_id = text.group_id(group_id)
@@ -185,14 +185,14 @@ class Signaling:
             NotPermitted: the actor is not an invitee.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        self._actor.require()
+        self._actor._require()
         await self._answer("accept", self._actor.hub.shard.accept, invite_id, data, request_id)
 
     async def reject(
         self, invite_id: str, data: str | None = "", *, request_id: str | None = None
     ) -> None:
         """Reject as a pending invitee; errors as for `accept`."""
-        self._actor.require()
+        self._actor._require()
         await self._answer("reject", self._actor.hub.shard.reject, invite_id, data, request_id)
 
     async def cancel(
@@ -205,7 +205,7 @@ class Signaling:
             NotPermitted: the actor is not the inviter.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        self._actor.require()
+        self._actor._require()
         await self._answer("cancel", self._actor.hub.shard.cancel, invite_id, data, request_id)
 
     async def modify_invitation(
@@ -231,7 +231,7 @@ class Signaling:
             VersionConflict: it was modified meanwhile.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        self._actor.require()
+        self._actor._require()
         if expected_version is not None and not _is_version(expected_version):
             text.data(data, bytes_max=self._actor.hub.limits.data_bytes_max)
             raise InvalidParameter("expected_version", f"1 or more, not {expected_version!r}")
@@ -277,7 +277,7 @@ class Signaling:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         actor = self._actor
-        actor.require()
+        actor._require()
         group_id = text.group_id(group_id)
         infos: list[InvitationInfo] = await actor.hub._perform(
             actor.hub.shard.open_in, actor.user_id, group_id
@@ -299,7 +299,7 @@ class Signaling:
             NotLoggedIn.
         """
         actor = self._actor
-        actor.require()
+        actor._require()
         for name in ("invite_id", "inviter", "group_id"):
             if not isinstance(getattr(info, name, None), str):
                 raise InvalidParameter("info", f"{name} must be a str: pass a SignalingInfo")
@@ -309,7 +309,7 @@ class Signaling:
         invite_id = text.exact(info.invite_id, "info")
 
         def check_and_add(now_ms: int) -> More | None:
-            actor.require()  # it may have waited, and the session have logged out
+            actor._require()  # it may have waited, and the session have logged out
             found = actor.hub.shard.info(now_ms, invite_id)
             if isinstance(found, More):
                 return found
@@ -354,7 +354,7 @@ class Signaling:
 
     def _session(self) -> Session:
         session: Any = self._actor
-        if not hasattr(session, "subscriptions"):
+        if not hasattr(session, "_subscriptions"):
             raise InvalidParameter("listener", "an act of the server has no listeners: log in")
         return session  # type: ignore[no-any-return]
 

@@ -226,7 +226,7 @@ async def test_many_wait_and_one_who_stops_disturbs_nobody(
     outcomes = await asyncio.gather(*waiting[1::2])
     assert {outcome.status for outcome in outcomes} == {"accepted"}
     assert all(each.cancelled() for each in waiting[::2])
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
 
 
 async def test_a_waiter_who_stops_leaves_nothing_behind(
@@ -238,7 +238,7 @@ async def test_a_waiter_who_stops_leaves_nothing_behind(
     assert hub.stats()["watches"] == 1
     waiting.cancel()
     await clock.settle()
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
 
 
 async def test_a_logout_fails_those_who_wait_and_ends_nothing(
@@ -371,7 +371,7 @@ async def test_an_iteration_yields_everything_own_operations_included(
     assert [event.kind for event in events] == ["opened", "modified", "accepted", "cancelled"]
     assert [event.seq for event in events] == [1, 2, 3, 4]
     assert events == [*ear.events[:2], events[2], ear.events[2]]
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
 
 
 async def test_an_iteration_begun_late_or_after_the_end_yields_what_is_remembered_and_ends(
@@ -417,7 +417,7 @@ async def test_who_leaves_an_iteration_disturbs_nobody(
     await hub.accept_as("bob", handle)
     assert await reading == ["opened", "modified", "accepted"]
     gc.collect()
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
     assert amy.online
 
 
@@ -454,6 +454,6 @@ async def test_an_iteration_is_read_by_one_task(hub: Hub, clock: VirtualClock) -
 async def test_a_handle_that_is_never_asked_costs_nothing(hub: Hub, amy: Session) -> None:
     for _ in range(10):
         await amy.signaling.invite("bob")
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
     with pytest.raises(NotLoggedIn):
         await hub.session("amy", "2").signaling.invite("bob")

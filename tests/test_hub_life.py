@@ -182,7 +182,7 @@ async def test_a_broken_iteration_leaves_nothing_behind(hub: Hub, clock: Virtual
     for _ in range(20):
         async for _event in invitation:
             break
-    assert (hub.stats()["watches"], len(amy.watches)) == (0, 0)
+    assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
 
 
 @pytest.mark.parametrize("limits", [Limits(queue_max=4)])

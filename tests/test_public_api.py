@@ -12,16 +12,42 @@ CODES = {
     10010, 10017, 10021, 10023, 20003, 20007,
 }  # fmt: skip
 
+HUB = {
+    "accept_as",
+    "acting_as",
+    "cancel_as",
+    "cancel_by_server",
+    "close",
+    "dismiss_group_as",
+    "invitation",
+    "invite_as",
+    "invite_in_group_as",
+    "kick_group_member_as",
+    "login",
+    "modify_invitation_as",
+    "now_ms",
+    "open",
+    "open_invitations_as",
+    "pending",
+    "quit_group_as",
+    "reject_as",
+    "session",
+    "stats",
+}
 SESSION = {
     "add_connection_listener",
     "add_group_listener",
     "add_signaling_listener",
+    "device_id",
+    "device_number",
     "events",
     "login",
     "logout",
+    "online",
     "remove_connection_listener",
     "remove_group_listener",
     "remove_signaling_listener",
+    "user_id",
 }
 SIGNALING = {
     "accept",
@@ -55,7 +81,8 @@ def test_the_operations_are_those_of_the_specification() -> None:
 
     assert {name for name in vars(Signaling) if not name.startswith("_")} == SIGNALING
     assert {name for name in vars(GroupOperations) if not name.startswith("_")} == GROUPS
-    assert set(dir(pysignal.Session)) >= SESSION
+    assert {name for name in dir(pysignal.Session) if not name.startswith("_")} == SESSION
+    assert {name for name in dir(pysignal.Hub) if not name.startswith("_")} == HUB
 
 
 def test_every_error_has_a_code_of_its_own_and_a_remedy() -> None:

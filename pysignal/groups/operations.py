@@ -209,14 +209,14 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoSuchGroup, NotLoggedIn.
         """
-        self._actor.require()
+        self._actor._require()
         hub = self._actor.hub
         info: GroupInfo = await hub._perform(_group_info, hub, text.group_id(group_id))
         return info
 
     async def get_joined_group_list(self) -> list[GroupInfo]:
         """Return the groups that the actor is a member of, in the order of joining."""
-        self._actor.require()
+        self._actor._require()
         hub = self._actor.hub
         infos: list[GroupInfo] = await hub._perform(_joined, hub, self._actor.user_id)
         return infos
@@ -238,7 +238,7 @@ class GroupOperations:
         Raises:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
-        self._actor.require()
+        self._actor._require()
         group_id = text.group_id(group_id)
         _check_range("next_seq", next_seq, 0, 1 << 62)
         _check_range("count", count, 1, MEMBERS_PER_PAGE_MAX)
@@ -261,12 +261,12 @@ class GroupOperations:
     @property
     def _groups(self) -> Groups:
         """The groups to decide on; who is not logged in is refused before anything else."""
-        self._actor.require()
+        self._actor._require()
         return self._actor.hub.shard.groups
 
     def _session(self) -> Any:
         session: Any = self._actor
-        if not hasattr(session, "subscriptions"):
+        if not hasattr(session, "_subscriptions"):
             raise InvalidParameter("listener", "an act of the server has no listeners: log in")
         return session
 
