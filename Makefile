@@ -41,6 +41,6 @@ setup:
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.benchmarks .coverage benchmarks/results
+		.benchmarks .coverage benchmarks/results demo.png
 	find . -path ./.git -prune -o \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
 	for source in engine/*.pyx pysignal/*.pyx; do rm -f "$${source%.pyx}.c"; done

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import pysignal
+from pysignal.exits import status_of
 
 app = typer.Typer(
     name="pysignal",
@@ -20,6 +21,35 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version() -> int:
+    print(pysignal.__version__)
+    return 0
+
+
+def _version_asked(asked: bool) -> None:
+    if asked:
+        raise typer.Exit(status_of(_tell_version))
+
+
+def _folder(out: Path) -> Path:
+    """Refuse, before anything is played, a folder that could not be made in the end."""
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"the folder {str(out.parent)!r} does not exist.")
+    return out
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version_asked, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What can be given before a command."""
 
 
 @app.command()
@@ -35,17 +65,23 @@ def demo(
         bool, typer.Option("--plain", help="No colours and no live display, as in a pipe.")
     ] = False,
     out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for the picture, demo.png.")
+        Path,
+        typer.Option(file_okay=False, callback=_folder, help="Folder for the picture, demo.png."),
     ] = Path(),
 ) -> None:
     """Play thousands of real invitations, and check each outcome.
 
     Exits with 1 if a check fails.
     """
-    from pysignal.demo import Settings, run
 
-    settings = Settings(invitations=invitations, students=students, seed=seed, plain=plain, out=out)
-    raise typer.Exit(run(settings))
+    def play() -> int:
+        from pysignal.demo import Settings, run
+
+        return run(
+            Settings(invitations=invitations, students=students, seed=seed, plain=plain, out=out)
+        )
+
+    raise typer.Exit(status_of(play))
 
 
 @app.command(
@@ -53,18 +89,13 @@ def demo(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def conformance(context: typer.Context) -> None:
-    """Run the conformance scenarios; `pysignal conformance --help` tells the arguments."""
+    """Run the conformance scenarios."""
     from pysignal.conformance import main as run_scenarios
 
-    raise typer.Exit(run_scenarios(context.args))
+    raise typer.Exit(run_scenarios(context.args, prog="pysignal conformance"))
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(pysignal.__version__)
-
-
-def main() -> None:
-    """Run the command line, and exit."""
-    app()
+    raise typer.Exit(status_of(_tell_version))

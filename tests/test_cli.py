@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import pysignal
-from pysignal import cli, demo
+from pysignal import demo
+from pysignal.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,13 +32,25 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Call the command line in this process, and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["pysignal", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        main()
     code = caught.value.code
     return code if isinstance(code, int) else 0
 
 
-def test_version() -> None:
-    result = run("version")
+def run_without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of pysignal as a program where neither rich nor typer is installed."""
+    code = (
+        "import runpy, sys; sys.modules.update(rich=None, typer=None);"
+        f"sys.argv[1:] = {arguments!r}; runpy.run_module({module!r}, run_name='__main__')"
+    )
+    return subprocess.run(
+        (sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version(asked: str) -> None:
+    result = run(asked)
     assert (result.returncode, result.stdout) == (0, f"{pysignal.__version__}\n")
 
 
@@ -50,6 +65,62 @@ def test_help_names_every_command() -> None:
     assert result.returncode == 0
     for command in ("demo", "conformance", "version"):
         assert command in result.stdout
+    assert "..." not in result.stdout.partition("Commands:")[2], "a help text is cut"
+
+
+def test_conformance_is_called_by_the_name_that_was_typed() -> None:
+    assert run("conformance", "--help").stdout.startswith("usage: pysignal conformance [")
+
+
+def test_without_its_extra_it_says_in_a_line_how_to_get_it() -> None:
+    result = run_without("pysignal", "version")
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert "pip install 'pysignal-engine[cli]'" in line
+
+
+def test_the_scenarios_need_no_extra() -> None:
+    result = run_without("pysignal.conformance", "--list")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout
+
+
+def test_what_develops_it_has_the_command_line_too() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(extras["cli"]) <= set(extras["dev"])
+    assert not set(extras["cli"]) & set(project["dependencies"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pysignal.conformance", "--list"),
+        ("pysignal", "conformance", "--list"),
+        ("pysignal", "demo", "--plain"),
+        ("pysignal", "demo"),
+        ("pysignal", "version"),
+        ("pysignal", "--version"),
+    ],
+    ids=" ".join,
+)
+def test_when_nobody_reads_on_it_ends_in_silence(arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+    try:
+        result = subprocess.run(
+            (sys.executable, "-m", *arguments),
+            cwd=ROOT,
+            env=environment,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
@@ -89,11 +160,24 @@ def test_demo_hands_its_options_on_and_exits_with_its_code(
     ]
 
 
+def test_a_folder_that_could_not_be_made_is_refused_before_the_demo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(demo, "run", lambda settings: 0)
+    missing = tmp_path / "no such"
+    assert call(monkeypatch, "demo", "--out", str(missing / "folder")) == 2
+    told = capsys.readouterr().err
+    assert "--out" in told
+    assert f"the folder '{missing}' does not exist" in told
+    assert call(monkeypatch, "demo", "--out", str(missing)) == 0
+
+
 def test_conformance_gets_all_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = ModuleType("pysignal.conformance")
     given: list[list[str]] = []
 
-    def run_scenarios(arguments: list[str]) -> int:
+    def run_scenarios(arguments: list[str], prog: str) -> int:
+        assert prog == "pysignal conformance"
         given.append(arguments)
         return 3
 

@@ -7,7 +7,9 @@ the check, and exit with 1.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,8 +21,9 @@ import pytest
 
 from pysignal import InvitationEnded, Limits, demo, listeners
 from pysignal.demo import Settings, call, classroom, plot, rush, script
-from pysignal.demo.figures import Checks, Samples, duration
+from pysignal.demo.figures import Checks, Figures, Samples, duration
 from pysignal.demo.script import CALLER, FIRST, RACE, SECOND, Script
+from pysignal.demo.view import View
 from pysignal.shard import Shard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +76,8 @@ def test_the_command_plays_everything_and_draws_a_picture(tmp_path: Path) -> Non
     assert re.search(r"invitations open at the same moment +\| +300 ", told)
     assert re.search(r"^all \d\d+ checks passed$", told, re.MULTILINE)
     assert "\x1b" not in told
+    assert max(map(len, told.replace(str(tmp_path), "").splitlines())) <= 100
+    assert "/s)" not in told, "rates stand in their table"
     assert (tmp_path / "new" / plot.NAME).read_bytes().startswith(PNG)
 
 
@@ -98,7 +103,7 @@ def test_on_a_terminal_progress_is_live(
     assert demo.run(dataclasses.replace(unseen, plain=False)) == 0
     told = capsys.readouterr().out
     assert "\x1b[" in told
-    assert re.search(r"of 300 ended, \d", told)
+    assert "of 300 ended" in told
     assert "checks passed" in told
 
 
@@ -109,6 +114,90 @@ def test_without_matplotlib_it_says_how_to_get_it(
     assert demo.run(quick) == 0
     assert "pip install 'pysignal-engine[plots]'" in capsys.readouterr().out
     assert not list(quick.out.iterdir())
+
+
+def test_the_picture_needs_nothing_of_the_home_folder(
+    quick: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    paint = plot._draw
+
+    def note(*args: Any) -> None:
+        told.append(os.environ["MPLCONFIGDIR"])
+        paint(*args)
+
+    monkeypatch.setattr(plot, "_draw", note)
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    figures = Figures(about="nothing at all")
+    assert plot.draw(figures, quick.out) == f"picture: {quick.out / plot.NAME}"
+    assert not Path(told[0]).exists(), "it goes away"
+    monkeypatch.setenv("MPLCONFIGDIR", str(quick.out))
+    plot.draw(figures, quick.out)
+    assert told[1:] == [str(quick.out)], "what the user chose holds"
+    assert plot.draw(figures, quick.out / "no" / "such").startswith("no picture: ")
+
+
+def test_long_lines_are_broken_at_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "50")
+    words = "each of these words is on one line or on another but never on both of them"
+    View().step(words)
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 50
+    assert " ".join(line[13:] for line in lines) == words
+
+
+# -- stopped ---------------------------------------------------------------------------------------
+
+
+def stop(signum: int, *options: str) -> tuple[int, str]:
+    """Start a demo, send it a signal in the rush, and return its exit code and all it told."""
+    # A process that was started in the background of a shell may have been told to ignore SIGINT.
+    # With many looks at what is open, one of them would meet the closing hub.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from pysignal.demo import rush; rush._LOOK_S = 0;"
+        "from pysignal.__main__ import main; main()"
+    )
+    sizes = ("--invitations", "50", "--students", "5")
+    with subprocess.Popen(
+        (sys.executable, "-c", code, "demo", *sizes, *options),
+        cwd=ROOT,
+        env={**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        told = ""
+        for line in process.stdout:
+            told += line
+            if "answering" in line:
+                process.send_signal(signum)
+                break
+        told += process.stdout.read()
+    return process.returncode, told
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+@pytest.mark.parametrize("options", [("--plain",), ()], ids=["plain", "live"])
+def test_a_demo_that_is_stopped_says_so_in_a_line(
+    signum: int, status: int, options: tuple[str, ...]
+) -> None:
+    code, told = stop(signum, *options)
+    assert code == status
+    assert "Traceback" not in told
+    assert "exception" not in told
+    assert told.splitlines()[-1].endswith("interrupted")
+    shown, hidden = "\x1b[?25h", "\x1b[?25l"
+    assert (hidden in told) == (not options)
+    assert told.rfind(shown) >= told.rfind(hidden), "the cursor is back"
 
 
 # -- planted errors --------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The command line of the conformance scenarios: which to run, over which way, and what came out.
 
 The output is for people, its last line and the exit status are for scripts: 0 when all passed, 1
-when one failed, 2 when nothing was run because the command or a file is wrong.
+when one failed, 2 when nothing was run because the command or a file is wrong, and beyond 128 when
+it was interrupted or nobody reads on.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pysignal.conformance import report, runner
 from pysignal.conformance.embedded import Embedded
 from pysignal.conformance.scenario import Malformed, Scenario, find, load
 from pysignal.conformance.transport import Way
+from pysignal.exits import status_of
 
 SHIPPED: Final = Path(__file__).resolve().parent / "scenarios"
 WAYS: Final[dict[str, Way]] = {"embedded": Embedded}
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 
+_PROG: Final = "python -m pysignal.conformance"
 _METHODS: Final = ("open", "login", "disconnect", "call", "advance", "settle", "close")
 
 
@@ -31,17 +34,23 @@ class UnknownWay(Exception):
     """`--over` names nothing that scenarios can be run over."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = _PROG) -> int:
     """Run scenarios as the command line says, and return the exit status.
 
     Args:
         argv: the arguments after the command's name; None for those of this process.
+        prog: the command's name.
 
     Returns:
-        0 when all passed, 1 when one failed, 2 for bad usage or a malformed file.
+        0 when all passed, 1 when one failed, 2 for bad usage or a malformed file; what `exits`
+        says when it was interrupted or nobody reads on.
     """
+    return status_of(lambda: _obey(argv, prog))
+
+
+def _obey(argv: Sequence[str] | None, prog: str) -> int:
     try:
-        options = _parser().parse_args(argv)
+        options = _parser(prog).parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -60,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return loop.run(_run_all(scenarios, way, options.verbose))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pysignal.conformance",
+        prog=prog,
         description="Run conformance scenarios under a virtual clock.",
         epilog="Exit status: 0 all passed, 1 one failed, 2 bad usage or a malformed file.",
     )

@@ -8,11 +8,11 @@ that, and a demo that is not entirely right says what was wrong.
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-import uvloop
 
 from pysignal import Clock, Hub, Limits
 from pysignal.demo.call import VideoCall
@@ -21,11 +21,15 @@ from pysignal.demo.figures import EngineTime
 from pysignal.demo.plot import draw
 from pysignal.demo.rush import Rush
 from pysignal.demo.stage import Stage
+from pysignal.demo.stoppable import Stoppable
 from pysignal.demo.view import View
 
 # The notice of a hang-up is answered by nobody: in a show that lasts seconds, so does its lifetime.
 LIMITS: Final = Limits(lifetime_s=2.0)
 _STATUSES: Final = ("accepted", "rejected", "cancelled", "timed_out")
+
+# A status, how many invitees have it, and how many had to.
+Row = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +56,26 @@ def run(settings: Settings) -> int:
 
     Returns:
         0 if every check holds, else 1.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+        Terminated: it was stopped by SIGTERM.
     """
-    return uvloop.run(_play(settings))
+    with Stoppable() as stoppable:
+        view = View(settings.plain)
+        stage, rows = stoppable.run(_play(settings, view))
+        figures, checks = stage.figures, stage.checks
+        figures.about = _about(settings)
+        figures.outcomes = {name: found for name, found, _ in rows[:-1]}
+        view.outcomes(rows)
+        view.figures(figures)
+        view.note(draw(figures, settings.out))
+        view.verdict(checks)
+        return 1 if checks.failures else 0
 
 
-async def _play(settings: Settings) -> int:
+async def _play(settings: Settings, view: View) -> tuple[Stage, list[Row]]:
     clock = Clock()
-    view = View(settings.plain)
     async with Hub(clock=clock, limits=LIMITS) as hub:
         stage = Stage(hub, clock, EngineTime(clock), view, settings.seed)
         call = VideoCall(stage)
@@ -67,15 +84,20 @@ async def _play(settings: Settings) -> int:
         await call.end()
         stage.check_machine("call and class")
         await Rush(stage, settings.invitations).play()
-        rows = _check_whole(stage)
-    view.outcomes(rows)
-    view.figures(stage.figures)
-    view.note(draw(stage.figures, settings.out))
-    view.verdict(stage.checks)
-    return 1 if stage.checks.failures else 0
+        return stage, _check_whole(stage)
 
 
-def _check_whole(stage: Stage) -> list[tuple[str, int, int]]:
+def _about(settings: Settings) -> str:
+    """What was played, and on what."""
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    return (
+        f"{settings.invitations:,} invitations, a class of {settings.students:,}, seed "
+        f"{settings.seed}; Python {platform.python_version()}, {cores} core{'s'[: cores > 1]}"
+    )
+
+
+def _check_whole(stage: Stage) -> list[Row]:
     """Check the hub's own counts against the scripts of all acts; returns them side by side."""
     checks, stats = stage.checks, stage.hub.stats()
     checks.equal("in all: invitations created", stats["invitations"], stage.opened)

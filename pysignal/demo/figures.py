@@ -144,7 +144,8 @@ class Figures:
         samples: the distributions.
         memory: other figures by name, as text.
         open_over_time: of the rush, pairs (seconds since it began, invitations open).
-        outcomes: of the rush, how many invitations each fate had.
+        outcomes: by status, how many invitees ended with it.
+        about: what was played, and on what.
     """
 
     rates: list[Rate] = field(default_factory=list)
@@ -152,6 +153,7 @@ class Figures:
     memory: dict[str, str] = field(default_factory=dict)
     open_over_time: list[tuple[float, int]] = field(default_factory=list)
     outcomes: dict[str, int] = field(default_factory=dict)
+    about: str = ""
 
 
 class EngineTime:

@@ -58,8 +58,6 @@ class Ledger:
         self.callbacks = 0
         self.events = 0
         self.opened = 0
-        self.answered = 0
-        self.timed_out = 0
         self.last_ns = 0
         self.opening_calls = Samples("call: invite", "call time")
         self.answering_calls = Samples("call: accept, reject, cancel", "call time")
@@ -93,8 +91,8 @@ class Phone(SignalingListener):
         self, invite_id: str, inviter: str, group_id: str, invitee_list: list[str], data: str
     ) -> None:
         """Ring."""
-        now_ns = stopwatch_ns()
         ledger = self._ledger
+        ledger.last_ns = now_ns = stopwatch_ns()
         number = script.number_of(data)
         callee = script.callee_name(self._user)
         ledger.callbacks += 1
@@ -141,8 +139,6 @@ class Phone(SignalingListener):
             if ledger.clock.now_ms() < due_ms:
                 ledger.wrong["a timeout before its deadline"] += 1
             ledger.lateness.add(ledger.engine_time.late_ns(due_ms, ledger.last_ns))
-            if self._phone == CALLER:
-                ledger.timed_out += 1
             if invitee_list != [script.callee_name(ledger.plan.callees[number])]:
                 ledger.wrong["a timeout with another list"] += 1
 

@@ -1,9 +1,9 @@
 """The third act: a call server's rush. Thousands of calls ring at once, and each goes its own way.
 
-First all invitations are opened, those that time out last: their deadlines lie behind the opening,
-by how long the others have taken. Then, over a few seconds, everybody does what the script says at
-the moment that it says. A race is two tasks that answer in the same turn of the event loop. At the
-end, what the phones wrote down is compared with the script, byte by byte.
+First all invitations are opened in a row, those that time out last: their deadlines lie behind the
+opening, by how long the others have taken. Then, over a few seconds, everybody does what the script
+says at the moment that it says. A race is two tasks that answer in the same turn of the event loop.
+At the end, what the phones wrote down is compared with the script, byte by byte.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Final
 from pysignal import InvitationEnded, Session, SignalingError
 from pysignal.clock import stopwatch_ns
 from pysignal.demo import script
-from pysignal.demo.figures import Rate, resident_bytes
+from pysignal.demo.beside import beside
+from pysignal.demo.figures import Rate, duration, resident_bytes
 from pysignal.demo.ledger import Ledger, Phone
 from pysignal.demo.script import CALLER, CANCEL, FIRST, RACE, REJECT, SECOND, TIMEOUT, Script
 from pysignal.demo.stage import Stage
@@ -55,27 +56,31 @@ class Rush:
         self._ring_s = _RING_S + size * _RING_S_EACH
         self._failures: list[str] = []
         self._peak = 0
+        self._before: dict[str, int] = {}
 
     async def play(self) -> None:
         """Play the rush, and check every outcome."""
         stage, plan, ledger = self._stage, self._plan, self._ledger
         stage.view.act(f"3. A call server's rush: {plan.size:,} invitations at the same moment")
         await self._log_in()
-        before = stage.hub.stats()
+        self._before = stage.hub.stats()
         gc.collect()
         resident = resident_bytes()
         await self._open()
         self._weigh(resident)
         stage.check_machine("rush, all open")
-        async with stage.view.progress("answering", plan.size, self._answering_counts):
-            watch = asyncio.get_running_loop().create_task(self._watch_open())
+        stage.view.step(
+            f"over {self._answering_s:g} s, each is answered, cancelled or timed out at the moment "
+            "that the script gives"
+        )
+        async with (
+            stage.view.progress("answering", plan.size, self._answering_counts),
+            beside(self._watch_open()),
+        ):
             await self._answer()
             await self._come_to_rest()
-            watch.cancel()
         stage.opened += plan.size
         stage.statuses.update(plan.statuses())
-        for fate, name in enumerate(script.FATES):
-            stage.figures.outcomes[name] = plan.fates.count(fate)
         stage.figures.samples += [
             ledger.opening_calls,
             ledger.answering_calls,
@@ -83,7 +88,7 @@ class Rush:
             ledger.answering_delays,
             ledger.lateness,
         ]
-        self._check_counts(before)
+        self._check_counts()
         self._check_phones()
 
     # -- opening -----------------------------------------------------------------------------------
@@ -108,9 +113,10 @@ class Rush:
         stage, plan, ledger = self._stage, self._plan, self._ledger
         answered = [number for number, fate in enumerate(plan.fates) if fate != TIMEOUT]
         unanswered = [number for number, fate in enumerate(plan.fates) if fate == TIMEOUT]
+        stage.view.step("all are opened in a row, as fast as one event loop can")
         began_ns = stopwatch_ns()
         async with stage.view.progress(
-            "opening", plan.size, lambda: {"opened": ledger.opened, "callbacks": ledger.callbacks}
+            "opening", plan.size, lambda: {"opened": ledger.opened, "rings": ledger.callbacks}
         ):
             await self._open_each(answered)
             # The rest has as long again, before the answering time begins.
@@ -119,10 +125,13 @@ class Rush:
             await self._open_each(unanswered)
             opened_ns = stopwatch_ns()
             await stage.until_idle(PATIENCE_S)
-        rates = stage.figures.rates
-        rates.append(Rate("rush: invitations opened", ledger.opened, opened_ns - began_ns))
-        rates.append(Rate("rush: their deliveries", ledger.callbacks, opened_ns - began_ns))
+        took_ns = opened_ns - began_ns
         self._peak = stage.hub.stats()["open"]
+        stage.view.step(f"{duration(took_ns)} after the first, {self._peak:,} are open at once")
+        stage.figures.rates += (
+            Rate("rush: invitations opened", ledger.opened, took_ns),
+            Rate("rush: their deliveries", ledger.callbacks, ledger.last_ns - began_ns),
+        )
 
     async def _open_each(self, numbers: Iterable[int]) -> None:
         plan = self._plan
@@ -165,13 +174,17 @@ class Rush:
     # -- answering ---------------------------------------------------------------------------------
 
     def _answering_counts(self) -> dict[str, int]:
-        stats, ledger = self._stage.hub.stats(), self._ledger
+        stats = self._stage.hub.stats()
+        ended = {
+            name: stats[f"invitees_{name}"] - self._before[f"invitees_{name}"]
+            for name in ("accepted", "rejected", "cancelled", "timed_out")
+        }
+        timed_out = ended["timed_out"]
+        in_all = sum(ended.values())
         return {
-            "ended": ledger.opened - stats["open"],
-            "open": stats["open"],
-            "answered or cancelled": ledger.answered,
-            "timed out": ledger.timed_out,
-            "callbacks": ledger.callbacks,
+            "ended": in_all,
+            "answered or cancelled": in_all - timed_out,
+            "timed out": timed_out,
         }
 
     async def _watch_open(self) -> None:
@@ -242,7 +255,6 @@ class Rush:
         else:
             ledger.answering_calls.add(stopwatch_ns() - began_ns)
             ledger.done[number] += 1
-            ledger.answered += 1
 
     async def _come_to_rest(self) -> None:
         """Wait until the last deadline has passed and everything is delivered, within reason."""
@@ -256,9 +268,9 @@ class Rush:
 
     # -- checking ----------------------------------------------------------------------------------
 
-    def _check_counts(self, before: dict[str, int]) -> None:
+    def _check_counts(self) -> None:
         stage, plan, checks = self._stage, self._plan, self._stage.checks
-        after = stage.hub.stats()
+        before, after = self._before, stage.hub.stats()
         checks.equal("rush: all were open at the same moment", self._peak, plan.size)
         created = after["invitations"] - before["invitations"]
         expected = plan.statuses()

@@ -18,7 +18,6 @@ import orjson
 
 # What becomes of an invitation.
 ACCEPT, REJECT, CANCEL, TIMEOUT, RACE = range(5)
-FATES: Final = ("accepted", "rejected", "cancelled", "timed out", "raced for")
 _WEIGHTS: Final = (45, 20, 15, 20)
 
 # How a phone hears of the end: by callback, or not at all.

@@ -1,15 +1,17 @@
-"""What is seen while the demo runs: steps, progress with counts and rates, tables at the end.
+"""What is seen while the demo runs: steps, progress with counts, and tables at the end.
 
 On a terminal progress is live. Elsewhere it is a line each second without colours, so that a log
-stays a log. Both are drawn on the event loop that is being measured, four times a second at most:
-a thread of its own would hold up the loop for longer, and at worse moments.
+stays a log. Rates are told once, in the tables. Progress is drawn on the event loop that is being
+measured, four times a second at most: a thread of its own would hold up the loop for longer, and at
+worse moments.
 """
 
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from rich import box
@@ -21,13 +23,22 @@ from rich.table import Table
 from rich.text import Text
 
 from pysignal.clock import stopwatch_ns
+from pysignal.demo.beside import beside
 from pysignal.demo.figures import Checks, Figures, duration
 
 _LIVE_S: Final = 0.25
 _PLAIN_S: Final = 1.0
 _PLAIN_COLUMNS: Final = 100
+_NARROW_COLUMNS: Final = 20  # a terminal narrower than that shows what it can
+_TABLE_COLUMNS: Final = 76
 
 Counts = Callable[[], Mapping[str, int]]
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command how to end when nobody reads on; rich would exit with 1."""
+        raise BrokenPipeError
 
 
 class View:
@@ -38,10 +49,10 @@ class View:
     """
 
     def __init__(self, plain: bool = False) -> None:
-        console = Console(highlight=False)
+        console = _Console(highlight=False)
         self.plain = plain or not console.is_terminal
         if self.plain:
-            console = Console(
+            console = _Console(
                 highlight=False, no_color=True, force_terminal=False, width=_PLAIN_COLUMNS
             )
         self._console = console
@@ -50,13 +61,20 @@ class View:
     def act(self, title: str) -> None:
         """Begin a part."""
         self._console.print()
-        self._console.print(Text(title, style="bold"))
+        self._tell("", title, style="bold")
         self._began_ns = stopwatch_ns()
 
     def step(self, text: str) -> None:
         """Tell one thing, with the time since the part began."""
         seconds = (stopwatch_ns() - self._began_ns) / 1e9
-        self._console.print(Text.assemble((f"  {seconds:7.3f} s  ", "dim"), text), soft_wrap=True)
+        self._tell(f"  {seconds:7.3f} s  ", text)
+
+    def _tell(self, head: str, text: str, style: str = "") -> None:
+        """Print, broken at words; further lines begin below the first, behind the head."""
+        width = max(self._console.width - len(head), _NARROW_COLUMNS)
+        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+            self._console.print(Text.assemble((head, "dim"), (line, style)), soft_wrap=True)
+            head = " " * len(head)
 
     @asynccontextmanager
     async def progress(self, what: str, total: int, counts: Counts) -> AsyncIterator[None]:
@@ -69,13 +87,8 @@ class View:
         """
         follower = _Follower(what, total, counts)
         show = self._show_lines if self.plain else self._show_live
-        task = asyncio.get_running_loop().create_task(show(follower))
-        try:
+        async with beside(show(follower)):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
         self.step(follower.line())
 
     async def _show_lines(self, follower: _Follower) -> None:
@@ -135,16 +148,16 @@ class View:
         failed = f"{len(checks.failures)} of {checks.count} checks failed"
         self._console.print(Text(failed, style="bold red"))
         for failure in checks.failures:
-            self._console.print(Text(f"  failed: {failure.name}", style="red"), soft_wrap=True)
-            self._console.print(Text(f"          {failure.found}"), soft_wrap=True)
+            self._tell("  failed: ", failure.name, style="red")
+            self._tell("          ", failure.found)
 
     def note(self, text: str) -> None:
         """Tell something by the way."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._tell("", text)
 
     def _table(self, title: str, *columns: str) -> Table:
         frame = box.ASCII2 if self.plain else box.SIMPLE_HEAD
-        table = Table(box=frame, min_width=76)
+        table = Table(box=frame, min_width=min(_TABLE_COLUMNS, self._console.width))
         table.add_column(title, ratio=1)
         for column in columns:
             table.add_column(column, justify="right")
@@ -152,45 +165,27 @@ class View:
 
 
 class _Follower:
-    """Reads counts from time to time, and the rate of the first from the difference."""
+    """Reads counts from time to time, and words them."""
 
     def __init__(self, what: str, total: int, counts: Counts) -> None:
         self._what = what
         self._total = total
         self._counts = counts
-        self._read_ns = stopwatch_ns()
-        self._began_ns = self._read_ns
-        self._done = next(iter(counts().values()))
-        self._begun_with = self._done
-        self._per_second = 0.0
-
-    def _read(self) -> Mapping[str, int]:
-        """Read the counts, and the rate since the last reading."""
-        counts = self._counts()
-        now_ns = stopwatch_ns()
-        done = next(iter(counts.values()))
-        self._per_second = (done - self._done) * 1e9 / max(now_ns - self._read_ns, 1)
-        self._read_ns = now_ns
-        self._done = done
-        return counts
 
     def line(self) -> str:
-        """The counts as a line, and the rate from the beginning."""
-        counts = self._read()
-        (name, done), *others = counts.items()
-        per_second = (done - self._begun_with) * 1e9 / max(self._read_ns - self._began_ns, 1)
-        told = [f"{done:,} of {self._total:,} {name} ({per_second:,.0f}/s)"]
+        """The counts as a line."""
+        (name, done), *others = self._counts().items()
+        told = [f"{done:,} of {self._total:,} {name}"]
         told += [f"{count:,} {other}" for other, count in others]
         return f"{self._what}: {', '.join(told)}"
 
     def picture(self) -> Group:
-        """The counts as a bar and a table, with the rate of now."""
-        counts = self._read()
-        (name, done), *others = counts.items()
+        """The counts as a bar and a table."""
+        (name, done), *others = self._counts().items()
         table = Table.grid(padding=(0, 2))
         table.add_column(justify="right", min_width=14)
         table.add_column()
-        table.add_row(f"{done:,}", f"of {self._total:,} {name}, {self._per_second:,.0f}/s")
+        table.add_row(f"{done:,}", f"of {self._total:,} {name}")
         for other, count in others:
             table.add_row(f"{count:,}", other)
         bar = ProgressBar(total=max(self._total, 1), completed=done, width=60)
