@@ -8,6 +8,7 @@ it, and a slow listener delays nobody who does.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -131,7 +132,7 @@ class Invitation(str):
         await self._actor.signaling.cancel(self, data, request_id=request_id)
 
 
-class Watch:
+class Watch(ABC):
     """One follower of an invitation, entered with the hub; delivery feeds it.
 
     Attributes:
@@ -143,13 +144,13 @@ class Watch:
         self.actor = actor
         self.invite_id = invite_id
 
+    @abstractmethod
     def feed(self, event: Event) -> None:
         """Hear an event."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: SignalingError) -> None:
         """Stop following, with an error for whoever waits."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Stop following."""
