@@ -414,7 +414,7 @@ class Hub(ServerActs):
         now_ms = self.now_ms
         if self._commands or self.shard.tick(now_ms):
             self._commands.append(now_ms, self.shard.tick)
-            self._schedule()
+        self._schedule()
 
     def _is_busy(self) -> bool:
         return self._turn_scheduled or self._commands.is_ready
@@ -452,7 +452,6 @@ class Hub(ServerActs):
         if self._writer is not None:
             self._writer.require()
         self._catch_up()
-        self._schedule()
         info = self.shard.machine.info(watch.invite_id)
         if info is None:
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")

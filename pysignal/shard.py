@@ -91,16 +91,24 @@ class Shard:
         """Open an invitation without a group; returns its ID."""
         if invitees == actor or (not isinstance(invitees, str) and actor in invitees):
             raise InvalidParameter("invitee", f"{actor!r} is the inviter: invite somebody else")
-        try:
-            return self.machine.open(
-                now_ms, actor, invitees, data, timeout_ms, online_only=online_only, device=device
-            )
-        except Refused as refused:
-            if refused.result != "due" and not self._made_room(now_ms, refused):
-                self._refuse(refused, actor, device)
-        if self.tick(now_ms):
-            return MORE
-        return self.invite(now_ms, actor, device, invitees, data, timeout_ms, online_only)
+        for is_last in (False, True):
+            try:
+                return self.machine.open(
+                    now_ms,
+                    actor,
+                    invitees,
+                    data,
+                    timeout_ms,
+                    online_only=online_only,
+                    device=device,
+                )
+            except Refused as refused:
+                if is_last or refused.result not in ("due", "table_full"):
+                    self._refuse(refused, actor, device)
+            # Ends what is due, and lets go of what ended so long ago that it need hold no place.
+            if self.tick(now_ms):
+                return MORE
+        raise AssertionError("the second attempt returns or raises")
 
     def invite_in_group(
         self,
@@ -234,14 +242,6 @@ class Shard:
         raise NoGroupPermission(
             f"{user!r} is not a member of group {group_id!r}: join it first", group_id=group_id
         )
-
-    def _made_room(self, now_ms: int, refused: Refused) -> bool:
-        """Whether a full table has room again, once what ended long ago has given up its place."""
-        if refused.result != "table_full":
-            return False
-        held = self.machine.stats()["ended_remembered"]
-        self.tick(now_ms)
-        return self.machine.stats()["ended_remembered"] < held
 
     def _refuse(self, refused: Refused, actor: str | None, device: int) -> NoReturn:
         info = refused.info

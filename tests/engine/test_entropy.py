@@ -91,7 +91,6 @@ def in_a_child(source: Entropy, count: int) -> list[int]:
     return [int.from_bytes(written[at : at + 8], "little") for at in range(0, len(written), 8)]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("drawn", [0, 1, WORDS - 1, WORDS])
 def test_parent_and_children_of_a_fork_share_no_number(drawn: int) -> None:
     source = Entropy()
@@ -103,7 +102,6 @@ def test_parent_and_children_of_a_fork_share_no_number(drawn: int) -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_seeded_source_goes_on_the_same_in_parent_and_child() -> None:
     source = Entropy(5)
     draws(source, 3)
