@@ -5,7 +5,8 @@ by import name, so the folder has to be seen at `pysignal/engine`: a relative li
 restores where a checkout lost it (docs/adr/0001-build-with-a-link.md).
 
 The environment variable PYSIGNAL_BUILD chooses how: `release` (the default), `debug` (every check
-and assertion) or `trace` (debug, and line coverage). PYSIGNAL_BUILD=debug pip install -e . is all.
+and assertion), `trace` (debug, and line coverage) or `sanitize` (debug, with AddressSanitizer and
+UBSan, whose libraries a program must preload). PYSIGNAL_BUILD=debug pip install -e . is all.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DIRECTIVES = {
 }
 CHECKED = {"boundscheck": True, "initializedcheck": True, "cdivision": False}
 UNCHECKED = {"boundscheck": False, "initializedcheck": False, "cdivision": True}
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
 class Mode(NamedTuple):
@@ -42,12 +44,14 @@ class Mode(NamedTuple):
         directives: what Cython is told beyond DIRECTIVES.
         optimize: the compiler's level, unless the environment's CFLAGS choose one.
         flags: further flags for the compiler; they follow those that Python was built with.
+        linked: flags for the linker.
         beside: whether the .c files lie beside the .pyx files, where coverage looks for them.
     """
 
     directives: dict[str, bool]
     optimize: str
     flags: list[str]
+    linked: tuple[str, ...] = ()
     beside: bool = False
 
 
@@ -59,6 +63,13 @@ MODES = {
         "-O1",
         ["-g", "-UNDEBUG", "-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1"],
         beside=True,
+    ),
+    # Python is built with -fwrapv, which would hide signed overflow.
+    "sanitize": Mode(
+        CHECKED,
+        "-O1",
+        ["-g", "-UNDEBUG", "-fno-wrapv", "-fno-omit-frame-pointer", *SANITIZERS],
+        linked=(SANITIZERS[0],),
     ),
 }
 
@@ -111,7 +122,13 @@ def extensions() -> list[Any]:
 
     modules = cythonize(
         [
-            Extension(module, [source], extra_compile_args=flags, depends=[str(last)])
+            Extension(
+                module,
+                [source],
+                extra_compile_args=flags,
+                extra_link_args=list(mode.linked),
+                depends=[str(last)],
+            )
             for module, source in COMPILED.items()
         ],
         build_dir=None if mode.beside else str(build_dir),
