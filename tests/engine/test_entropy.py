@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import weakref
+from collections import Counter
 
 import pytest
+from machine_talk import START_MS, make
+from scale import scaled
 
 from pysignal.engine.entropy import Entropy
 
@@ -121,3 +124,49 @@ def test_the_watch_for_forks_keeps_no_source_alive() -> None:
 def test_a_seed_that_is_no_whole_number_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="seed: a number or None, not "):
         Entropy(wrong)  # type: ignore[arg-type]
+
+
+# -- in bulk, and when the operating system fails --------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [None, 11])
+def test_a_million_numbers_are_a_million_different_ones(seed: int | None) -> None:
+    source = Entropy(seed)
+    count = scaled(1_000_000)
+    numbers = set(draws(source, count))
+    assert len(numbers) == count
+
+
+def test_each_byte_of_the_numbers_takes_each_value_as_often() -> None:
+    source = Entropy(12)
+    count = scaled(200_000, at_least=20_000)
+    written = b"".join(number.to_bytes(8, "little") for number in draws(source, count))
+    expected = count / 256
+    for place in range(8):
+        counts = Counter(written[place::8])
+        assert len(counts) == 256
+        # 255 degrees of freedom: above 400 once in a hundred million tables.
+        assert sum((found - expected) ** 2 / expected for found in counts.values()) < 400
+
+
+def test_without_random_bits_of_the_operating_system_nothing_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No number is made up in place of those that are missing, and none is left from before."""
+    machine = make(entropy=Entropy(), key=bytes(16))
+    source = Entropy()
+
+    def urandom(size: int) -> bytes:
+        raise OSError(f"no {size} bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "urandom", urandom)
+        for _ in range(3):
+            with pytest.raises(OSError, match="no 4096 bytes"):
+                source.draw()
+            with pytest.raises(OSError, match="no 4096 bytes"):
+                machine.open(START_MS, "a", "b", "data")
+            machine.check()
+        assert (machine.position, machine.stats()["slots"]) == (0, 0)
+    assert len({*draws(source, 10), *draws(source, 10)}) == 20
+    assert machine.info(machine.open(START_MS, "a", "b")) is not None
