@@ -34,7 +34,7 @@ class Courier:
         running: the couriers of the hub whose task runs; this one enters and leaves it.
     """
 
-    def __init__(self, capacity: int, running: set[Courier]) -> None:
+    def __init__(self, capacity: int, running: dict[Courier, None]) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._capacity = capacity
         self._count = 0
@@ -68,14 +68,19 @@ class Courier:
 
     def _start(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-            self._task.add_done_callback(self._ended)
-            self._running.add(self)
+            self._running[self] = None
+            task = asyncio.get_running_loop().create_task(self._run())
+            try:
+                task.add_done_callback(self._ended)
+            except MemoryError:
+                task.cancel()  # nobody would note its end
+                raise
+            self._task = task
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         self._task = None
         self._is_calling = False
-        self._running.discard(self)
+        self._running.pop(self, None)
         if self._waiting and not self._is_stopping:  # somebody has cancelled the task
             self._start()
 

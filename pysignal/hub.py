@@ -105,7 +105,7 @@ class Hub(ServerActs):
         self.limits = limits or Limits()
         self.is_open = False
         self.groups = ServerGroups(self)
-        self._couriers: set[Courier] = set()
+        self._couriers: dict[Courier, None] = {}
         self._journal = journal
         self._clock = clock or Clock()
         self._sink = sink
@@ -347,8 +347,8 @@ class Hub(ServerActs):
 
     def _schedule(self) -> None:
         if not self._turn_scheduled and self.is_open:
-            self._turn_scheduled = True
             self._loop.call_soon(self._turn)
+            self._turn_scheduled = True
 
     def _turn(self) -> None:
         """Publish and deliver what was committed; go on with what waits; set the timer."""
@@ -363,7 +363,7 @@ class Hub(ServerActs):
             if not self._commands:  # else something due may stand before it
                 self._note_told()
         finally:
-            if self._delivery.is_ready or self.shard.machine.waiting or self._commands.is_ready:
+            if self._delivery.is_ready or self._publisher.is_behind or self._commands.is_ready:
                 self._schedule()
             self._set_timer()
 
@@ -383,11 +383,10 @@ class Hub(ServerActs):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_ms = due_ms
-        if due_ms is None:
-            self._timer = None
-        else:
+        self._timer = self._timer_ms = None
+        if due_ms is not None:
             self._timer = self._clock.call_at(due_ms - self._ahead_ms, self._on_timer)
+            self._timer_ms = due_ms
 
     def _next_due_ms(self) -> int | None:
         """When there is something to do: an end, or, to the second, something to forget."""
@@ -418,6 +417,12 @@ class Hub(ServerActs):
 
     def _is_busy(self) -> bool:
         return self._turn_scheduled or self._commands.is_ready
+
+    async def _until_durable(self) -> None:
+        """Wait until all that was committed is durable."""
+        if self._writer is not None:
+            self._publish()
+            await self._writer.wait()
 
     def _records_durable(self, count: int) -> None:
         self._delivery.durable = max(count, self._delivery.durable)
@@ -453,19 +458,21 @@ class Hub(ServerActs):
             self._writer.require()
         self._catch_up()
         info = self.shard.machine.info(watch.invite_id)
-        if info is None:
+        is_over = info is None or 0 < info.ended_position <= self._delivery.fed
+        may_follow = info is not None and watch.actor._may_follow(info)
+        # To who may not, an end that is remembered is none: they learn open or not, and no more.
+        if info is None or (is_over and not may_follow):
             raise InvitationEnded("the invitation is not remembered any more: ask sooner")
-        if not watch.actor._may_follow(info):
+        if not may_follow:
             raise NotPermitted("only who hears of an invitation may follow it")
-        is_over = info.state != "open" and info.ended_position <= self._delivery.fed
         if not is_over:
             self._delivery.watchers.setdefault(watch.invite_id, []).append(watch)
-            watch.actor._watches.add(watch)
+            watch.actor._watches[watch] = None
         return info, self._delivery.recall(watch.invite_id), is_over
 
     def _unwatch(self, watch: Watch) -> None:
         """Take a follower out; one that is out already is no error."""
-        watch.actor._watches.discard(watch)
+        watch.actor._watches.pop(watch, None)
         watches = self._delivery.watchers.get(watch.invite_id)
         if watches is not None and watch in watches:
             watches.remove(watch)

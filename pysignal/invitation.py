@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
-from pysignal.errors import LimitExceeded, SignalingError
+from pysignal.errors import InvitationEnded, LimitExceeded, NotPermitted, SignalingError
 from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Actor(Protocol):
     hub: Hub
     user_id: str
     device_number: int
-    _watches: set[Watch]
+    _watches: dict[Watch, None]
     signaling: Signaling
 
     def _require(self) -> None:
@@ -152,6 +152,10 @@ class Watch(ABC):
     def fail(self, error: SignalingError) -> None:
         """Stop following, with an error for whoever waits."""
 
+    def give_up(self) -> None:
+        """Stop following, as there was no memory to hear an event: who waits asks again."""
+        self.fail(LimitExceeded("memory ran out while the invitation was followed: ask again"))
+
     def stop(self) -> None:
         """Stop following."""
         self.actor.hub._unwatch(self)
@@ -161,7 +165,12 @@ class _OutcomeWatch(Watch):
     """Somebody who awaits the outcome; each has a future of their own."""
 
     async def outcome(self) -> Outcome:
-        info, past, is_over = self.actor.hub._watch(self)
+        hub = self.actor.hub
+        try:
+            info, past, is_over = hub._watch(self)
+        except (InvitationEnded, NotPermitted):
+            await hub._until_durable()  # it may rest on an end that is not durable yet
+            raise
         self._statuses = info.statuses
         if is_over:
             last = past[-1] if past else None

@@ -146,7 +146,7 @@ class Presence:
                 f"{self._limits.sessions_per_user} are allowed: log one out first"
             )
         if replaced is not None:
-            self.leave(replaced, now_ms)
+            self._take_offline(replaced, now_ms)
         if account is None:
             account = self._accounts[user] = Account(user)
         remembered = None if cold else device
@@ -234,14 +234,26 @@ class Presence:
             now_ms: the time of the logout, which no commit may have had.
             missed: events that were handed to it and found no room.
         """
-        account = self._accounts[session.user_id]
+        self._take_offline(session, now_ms, missed)
+        user, device_id = session.user_id, session.device_id
+        devices = self._accounts[user].devices
+        # To the end: of those that are away, the one that left first comes first.
+        self._away[user, device_id] = devices[device_id] = devices.pop(device_id)
+        away = [name for name, other in devices.items() if other.session is None]
+        if len(away) > self._limits.devices_remembered:
+            self._forget_device(user, away[0])
+
+    def _take_offline(self, session: Session, now_ms: int, missed: Sequence[Event] = ()) -> None:
+        """Note what a session was told; its device, which may be back at once, is not away yet."""
+        user = session.user_id
+        account = self._accounts[user]
         device: Device = account.devices[session.device_id]
         untold = device.untold
         missed = [*session._courier.close(), *missed, *self._delivery.undelivered(session)]
         untold.update(event.invite_id for event in missed if event.kind == "opened")
-        known = self._machine.open_ids_of(session.user_id)
-        known += self._answered.get(session.user_id, ())
-        known += [event.invite_id for event in missed if event.ends]
+        known = self._machine.open_ids_of(user)
+        known += self._answered.get(user, ())
+        known += [event.invite_id for event in missed if event.ends and _is_party(user, event)]
         device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
         untold.intersection_update(known)
         device.left_ms = now_ms
@@ -249,11 +261,6 @@ class Presence:
         device.session = None
         session.online = False
         account.online = [other for other in account.online if other is not session]
-        self._away[session.user_id, session.device_id] = device
-        away = [name for name, other in account.devices.items() if other.session is None]
-        if len(away) > self._limits.devices_remembered:
-            oldest = min(away, key=lambda name: account.devices[name].left_ms)
-            self._forget_device(session.user_id, oldest)
 
     def drop(self, session: Session) -> None:
         """Take a session offline at the end of the hub: nothing need be remembered of it."""
@@ -290,6 +297,10 @@ class Presence:
         del account.devices[device_id]
         if not account.devices:
             del self._accounts[user]
+
+
+def _is_party(user: str, event: Event) -> bool:
+    return user == event.inviter or user in event.invitees
 
 
 def _device_number(device_id: str, account: Account) -> int:

@@ -7,6 +7,9 @@ not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Final
+
 from pysignal.delivery import Call, Delivery
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
@@ -17,6 +20,8 @@ from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.presence import Presence
 from pysignal.session import Session
+
+_NOTHING: Final[list[Any]] = []
 
 
 class Publisher:
@@ -45,24 +50,46 @@ class Publisher:
         self._writer = writer
         # The online sessions of a group's members; forgotten when one of either changes.
         self._audiences: dict[str, list[Session]] = {}
+        # What was taken from the machine and not passed on yet. Memory may run out at each step;
+        # the next call goes on from there, so that nothing is left out or told twice.
+        self._records: list[bytes] = []
+        self._taken: list[Event] = []
+        self._events: Iterator[Event] = iter(())
+        self._event: Event | None = None
 
     @property
     def rests_on(self) -> int:
         """How many records of the journal all that was published rests on."""
         return 0 if self._writer is None else self._writer.accepted
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was committed that was not passed on yet."""
+        return self._machine.waiting > 0 or self._event is not None or bool(self._taken)
+
     def publish(self) -> None:
         """Find the audience of everything committed since the last time, as of now."""
         machine = self._machine
-        if not machine.waiting:
-            return
-        if self._writer is not None:
-            self._writer.write([entries.of_machine(record) for record in machine.records()])
-        rests_on = self.rests_on
-        for event in machine.take():
-            self._delivery.post_event(event, self._audience(event), rests_on)
-            if event.group_id or len(event.invitees) > 1:
-                self._note_list(event)
+        while self.is_behind:
+            if self._writer is not None:
+                self._write(self._writer)
+            if self._event is None:
+                self._taken = self._taken or machine.take()
+                self._events = iter(self._taken)
+                self._event, self._taken = next(self._events, None), _NOTHING
+            rests_on = self.rests_on
+            while self._event is not None:
+                event = self._event
+                if event.group_id or len(event.invitees) > 1:
+                    self._note_list(event)
+                self._delivery.post_event(event, self._audience(event), rests_on)
+                self._event = next(self._events, None)
+
+    def _write(self, writer: Writer) -> None:
+        if not self._records:
+            self._records = self._machine.records()
+        writer.write([entries.of_machine(record) for record in self._records])
+        self._records = _NOTHING
 
     def publish_group(
         self, record: GroupRecord, before: tuple[str, ...], actor: str, device: int

@@ -33,7 +33,7 @@ class ServerActor:
     def __init__(self, hub: Hub, user_id: str) -> None:
         self.hub = hub
         self.user_id = user_id
-        self._watches: set[Watch] = set()
+        self._watches: dict[Watch, None] = {}
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
 

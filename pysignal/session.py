@@ -56,7 +56,8 @@ class Session(Receiver):
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
         self._courier = Courier(hub.limits.queue_max, hub._couriers)
-        self._watches: set[Watch] = set()
+        # In the order in which they began, as all that is told has one order.
+        self._watches: dict[Watch, None] = {}
         self._connection_listeners: list[Subscription] = []
         self._group_listeners: list[Subscription] = []
         self._is_abandoned = False

@@ -106,7 +106,7 @@ class GroupOperations:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         groups = self._groups
-        users = _users(user, "user")
+        users = _at_least_one(user, "user")
         await self._simple("kick_group_member", groups.kick, group_id, users, request_id=request_id)
 
     async def invite_user_to_group(
@@ -121,7 +121,7 @@ class GroupOperations:
             InvalidParameter, LimitExceeded, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         groups = self._groups
-        users = _users(user_list, "user_list")
+        users = _at_least_one(user_list, "user_list")
         record = await self._simple(
             "invite_user_to_group",
             groups.invite_users,
@@ -392,6 +392,13 @@ def _users(users: Any, parameter: str) -> tuple[str, ...]:
     if isinstance(users, str):
         users = (users,)
     return text.user_ids(users, parameter)
+
+
+def _at_least_one(users: Any, parameter: str) -> tuple[str, ...]:
+    found = _users(users, parameter)
+    if not found:
+        raise InvalidParameter(parameter, "is empty; name at least one user")
+    return found
 
 
 def _group_info(now_ms: int, hub: Hub, group_id: str) -> GroupInfo:

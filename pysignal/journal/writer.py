@@ -44,13 +44,16 @@ class Writer:
         self.durable = self.accepted
 
     def write(self, records: list[bytes]) -> None:
-        """Take records for the next append; after a failure there is none."""
-        self.accepted += len(records)
-        if self._failure is not None:
-            return
-        self._waiting += records
-        if self._waiting and self._task is None:
-            self._start()
+        """Take records for the next append; after a failure there is none.
+
+        Where memory runs out, none was taken.
+        """
+        accepted = self.accepted + len(records)
+        if self._failure is None:
+            if records and self._task is None:
+                self._start()
+            self._waiting += records
+        self.accepted = accepted
 
     def require(self) -> None:
         """Refuse what nobody could make durable.
@@ -97,8 +100,13 @@ class Writer:
             self._start()
 
     def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(self._ended)
+        task = asyncio.get_running_loop().create_task(self._run())
+        try:
+            task.add_done_callback(self._ended)
+        except MemoryError:
+            task.cancel()  # nobody would note its end
+            raise
+        self._task = task
 
     def _fail(self, failure: BaseException) -> None:
         what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
