@@ -46,6 +46,8 @@ from pysignal.engine.wheel cimport (
     wheel_t,
 )
 
+NO_MEMORY_TO_AUDIT = b"no memory to check with"
+
 ctypedef struct tally_t:
     uint32_t *users         # mentions by user number
     uint32_t *groups        # mentions by group number
@@ -72,7 +74,7 @@ cdef const char *core_audit(const core_t *c) noexcept nogil:
     tally.lists = 0
     tally.pages = 0
     if tally.users == NULL or tally.groups == NULL:
-        broken = b"no memory to check with"
+        broken = NO_MEMORY_TO_AUDIT
     else:
         broken = audit_slots(c, &tally)
         if broken == NULL:

@@ -425,6 +425,14 @@ cdef int core_mark(
 
 # -- group changes and time ------------------------------------------------------------------------
 
+cdef inline int stop_for_memory(const core_t *c, uint64_t began, int64_t *budget) noexcept nogil:
+    """What an operation of several commits returns: NO_MEMORY only if it has changed nothing."""
+    if c.position == began:
+        return NO_MEMORY
+    budget[0] = 0
+    return DONE
+
+
 cdef inline bint is_in_group(const core_t *c, uint32_t slot, uint32_t group) noexcept nogil:
     cdef const invitation_t *one = invitation_at(c, slot)
     return (one.flags & LISTED) != 0 and list_at(c, one.invitee).group == group
@@ -435,8 +443,10 @@ cdef int core_leave(
 ) noexcept nogil:
     """End a user's part in every open invitation of a group, in the order of opening.
 
-    DONE with `budget` at 0 or below: there may be more, call again.
+    DONE with `budget` at 0 or below: there may be more, call again. So it is too where memory runs
+    out after something was done; the next call then says so.
     """
+    cdef uint64_t began = c.position
     cdef uint32_t asked, sent, before, slot
     cdef fact_t *fact
     cdef int entered = core_enter(c, now_ms)
@@ -461,7 +471,7 @@ cdef int core_leave(
         if budget[0] <= 0:
             return DONE
         if not facts_reserve(&c.facts, 1):
-            return NO_MEMORY
+            return stop_for_memory(c, began, budget)
         budget[0] -= 1
         if sent == NONE or (
             asked != NONE
@@ -489,8 +499,10 @@ cdef int core_dismiss(
 ) noexcept nogil:
     """Cancel every open invitation of a group, in the order of opening.
 
-    DONE with `budget` at 0 or below: there may be more, call again.
+    DONE with `budget` at 0 or below: there may be more, call again. So it is too where memory runs
+    out after something was done.
     """
+    cdef uint64_t began = c.position
     cdef uint32_t index
     cdef fact_t *fact
     cdef int entered = core_enter(c, now_ms)
@@ -506,7 +518,7 @@ cdef int core_dismiss(
         if budget[0] <= 0:
             return DONE
         if not facts_reserve(&c.facts, 1):
-            return NO_MEMORY
+            return stop_for_memory(c, began, budget)
         fact = commit(c, FACT_CANCELLED, list_at(c, index).slot)
         fact.reason = REASON_GROUP_DISMISSED
         end_by(c, list_at(c, index).slot, fact, NEXT[PENDING][CALL_OFF], CALLED_OFF)
@@ -516,15 +528,17 @@ cdef int core_dismiss(
 cdef int core_advance(core_t *c, uint64_t now_ms, int64_t *budget) noexcept nogil:
     """Move time to `now_ms` and end what is due, in the order of deadlines.
 
-    DONE with `budget` at 0 or below: more is due, call again before any other operation.
+    DONE with `budget` at 0 or below: more is due, call again before any other operation. So it is
+    too where memory runs out after something was done.
     """
+    cdef uint64_t began = c.position
     cdef uint32_t slot, kind = 0
     cdef fact_t *fact
     if c.restoring:
         return RESTORING
     while True:
         if not facts_reserve(&c.facts, 1):
-            return NO_MEMORY
+            return stop_for_memory(c, began, budget)
         slot = wheel_step(&c.wheel, now_ms, budget, &kind)
         if slot == NONE:
             break

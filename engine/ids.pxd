@@ -119,6 +119,8 @@ cdef inline bint id_read(const uint8_t *text, invite_id_t *out) noexcept nogil:
     return bad >= 0
 
 
+cdef str id_blank()
+cdef void id_fill(str blank, invite_id_t name) noexcept
 cdef str id_text(invite_id_t name)
 cdef bint id_parse(str text, invite_id_t *out)
 cdef id_key_t id_key(bytes key)

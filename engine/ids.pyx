@@ -10,10 +10,20 @@ cdef extern from "Python.h":
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
 
 
+cdef str id_blank():
+    """Room for the text of an ID, which nobody else may see before `id_fill`."""
+    return PyUnicode_New(ID_CHARS, 127)
+
+
+cdef void id_fill(str blank, invite_id_t name) noexcept:
+    """Write an ID into its room."""
+    id_write(name, <char *>PyUnicode_1BYTE_DATA(blank))
+
+
 cdef str id_text(invite_id_t name):
     """The text of an ID."""
-    cdef str text = PyUnicode_New(ID_CHARS, 127)
-    id_write(name, <char *>PyUnicode_1BYTE_DATA(text))
+    cdef str text = id_blank()
+    id_fill(text, name)
     return text
 
 

@@ -14,7 +14,7 @@ is not forgotten, and no number given to somebody else, before its facts have be
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
-from pysignal.engine.audit cimport core_audit
+from pysignal.engine.audit cimport NO_MEMORY_TO_AUDIT, core_audit
 from pysignal.engine.core cimport (
     ANSWERED,
     BAD_NUMBER,
@@ -51,17 +51,17 @@ from pysignal.engine.core cimport (
 )
 from pysignal.engine.events cimport drop_rolls, events_of
 from pysignal.engine.facts cimport FACT_ACCEPTED, FACT_CANCELLED, RELEASES, fact_t, facts_waiting
-from pysignal.engine.ids cimport SHARD_BITS, id_key, id_parse, id_text, invite_id_t
-from pysignal.engine.records cimport check_name, encode_record, hash_state
-from pysignal.engine.roster cimport ACCEPTED, REJECTED
+from pysignal.engine.ids cimport SHARD_BITS, id_blank, id_fill, id_key, id_parse, invite_id_t
+from pysignal.engine.records cimport encode_record, hash_state
+from pysignal.engine.roster cimport ACCEPTED, PENDING, REJECTED
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.store cimport tombstone_due
 from pysignal.engine.texts cimport handle_of, release
-from pysignal.engine.users cimport users_acquire, users_release, users_t
+from pysignal.engine.users cimport users_acquire, users_release
 from pysignal.engine.views cimport (
+    ids_in_group,
     ids_of_party,
     info_of,
-    infos_in_group,
     infos_of_lists,
     infos_pending,
     infos_sent,
@@ -196,6 +196,7 @@ cdef class Machine:
         cdef invite_id_t name
         cdef uint32_t one
         cdef int result
+        cdef str invite_id
         if timeout_ms > <uint64_t>TIMEOUT_MS_MAX:
             raise ValueError(f"timeout_ms: at most {TIMEOUT_MS_MAX} ms (30 days)")
         self.forget_idle(1 if type(invitees) is str else len(invitees))
@@ -219,13 +220,15 @@ cdef class Machine:
         if o.inviter == NONE or one == NONE or (group_id and o.group == NONE):
             raise Refused("table_full")
         o.random = self.entropy.next()
+        invite_id = id_blank()      # what could run out is taken before anything is changed
         o.data = handle_of(data)
         result = core_open(&self.core, &o, &name)
         if result == BAD_NUMBER:
             release(o.data)
             raise ValueError("invitees: the inviter is among them")
         self.settle_result(result, "", NONE, o.data)
-        return id_text(name)
+        id_fill(invite_id, name)
+        return invite_id
 
     cdef int forget_idle(self, Py_ssize_t count) except -1:
         """Let go of names that nothing mentions, somewhat faster than an operation names new ones.
@@ -240,17 +243,11 @@ cdef class Machine:
 
     cdef uint32_t number_of(self, str user, str what) except? 0xFFFFFFFF:
         """The number of a user, a new idle one if need be; NONE when the table is full."""
-        cdef uint32_t number = self.users.find(user)
-        if number == NONE:
-            number = new_number(self.users, &self.core.users, user, what)
-        return number
+        return self.users.number(&self.core.users, user, what)
 
     cdef uint32_t number_of_group(self, str group) except? 0xFFFFFFFF:
         """Likewise, of a group."""
-        cdef uint32_t number = self.groups.find(group)
-        if number == NONE:
-            number = new_number(self.groups, &self.core.groups, group, "group_id")
-        return number
+        return self.groups.number(&self.core.groups, group, "group_id")
 
     cdef uint32_t intern_all(self, list users) except? 0xFFFFFFFF:
         """Put the numbers of a list of users into the scratch; how many, or NONE: table full."""
@@ -410,9 +407,10 @@ cdef class Machine:
         number = self.number_of(user, "user")
         if number == NONE:
             raise Refused("table_full")
+        held = <object>number       # made before the login is counted, as memory may run out
         self.logins[user] = self.logins.get(user, 0) + 1
         users_acquire(&self.core.users, number)
-        return number
+        return held
 
     def unhold(self, str user not None):
         """Count a login less.
@@ -420,9 +418,11 @@ cdef class Machine:
         Raises:
             KeyError: no login of this user is counted.
         """
-        count = self.logins.pop(user)
+        count = self.logins[user]
         if count > 1:
             self.logins[user] = count - 1
+        else:
+            del self.logins[user]
         users_release(&self.core.users, self.users.find(user))
         self.forget_idle(1)
 
@@ -520,7 +520,11 @@ cdef class Machine:
 
     def open_in(self, str group_id not None):
         """The open invitations of a group, oldest first."""
-        return infos_in_group(&self.core, self.groups.find(group_id), self.users, self.groups)
+        return [self.info(name) for name in self.open_ids_in(group_id)]
+
+    def open_ids_in(self, str group_id not None):
+        """The IDs of the open invitations of a group, oldest first."""
+        return ids_in_group(&self.core, self.groups.find(group_id))
 
     def open_lists(self):
         """The open invitations that have a list of invitees or a group, in no order."""
@@ -556,6 +560,11 @@ cdef class Machine:
         """Facts that were not taken yet."""
         return facts_waiting(&self.core.facts)
 
+    @property
+    def pending_count(self):
+        """Invitees of all open invitations who have not answered."""
+        return self.core.counts.invitees[PENDING]
+
     def stats(self):
         """Counts of what there is and what there was, by name."""
         return stats_of(&self.core)
@@ -563,6 +572,8 @@ cdef class Machine:
     def check(self):
         """Verify every internal link and count; AssertionError names the first that is wrong."""
         cdef const char *broken = core_audit(&self.core)
+        if broken == NO_MEMORY_TO_AUDIT:
+            raise MemoryError(broken.decode())
         if broken != NULL:
             raise AssertionError(broken.decode())
 
@@ -578,14 +589,3 @@ cdef class Machine:
     def id_key(self):
         """The 16 bytes that hide slots in IDs: a journal keeps them before the first record."""
         return self.key
-
-
-cdef uint32_t new_number(Names names, users_t *table, str name, str what) except? 0xFFFFFFFF:
-    cdef uint32_t number
-    if name is None:
-        raise TypeError(f"{what}: a name is a str, not None")
-    check_name(name, what)
-    number = names.intern(table, name)
-    if number == NONE and table.table.top < table.table.limit:
-        raise MemoryError(f"{what}: the engine is out of memory; nothing was changed")
-    return number

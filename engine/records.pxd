@@ -30,11 +30,8 @@ from pysignal.engine.core cimport core_t, invitation_t, opening_t
 from pysignal.engine.facts cimport fact_t
 from pysignal.engine.users cimport Names
 
-cdef enum:
-    FORMAT_VERSION = 1
-    NAME_BYTES_MAX = 255
+cdef enum: FORMAT_VERSION = 1
 
-cdef int check_name(str name, str what) except -1
 cdef bytes encode_record(const core_t *c, const fact_t *fact, Names users, Names groups)
 cdef int encode_image(
     bytearray out, const core_t *c, uint32_t slot, Names users, Names groups,
@@ -90,4 +87,5 @@ cdef class Image:
     cdef str data
     cdef uint32_t answers
     cdef uint32_t accept_limit
-    cdef list entries           # (user, status, marks, device, ended position) of each invitee
+    cdef list invitees          # LISTED: names
+    cdef list entries           # (status, marks, device, ended position) of each of them

@@ -1,4 +1,8 @@
-"""Encoding and decoding of records and images (see `records.pxd` for the format)."""
+"""Encoding and decoding of records and images (see `records.pxd` for the format).
+
+Lists are filled by loops, not by comprehensions of calls: what Cython 3.3 makes of those gives an
+item back twice when there is no memory to append it.
+"""
 
 from hashlib import blake2b
 
@@ -52,15 +56,6 @@ cdef inline int put_u32(bytearray out, uint32_t value) except -1:
 
 cdef inline int put_u64(bytearray out, uint64_t value) except -1:
     return put(out, &value, 8)
-
-
-cdef int check_name(str name, str what) except -1:
-    """Refuse a name that no record could hold."""
-    if not name:
-        raise ValueError(f"{what}: a name is needed, not an empty text")
-    if len(encode(name)) > NAME_BYTES_MAX:
-        raise ValueError(f"{what}: a name has at most {NAME_BYTES_MAX} bytes")
-    return 0
 
 
 cdef inline bytes encode(str text):
@@ -289,11 +284,14 @@ cdef Record decode_record(bytes source):
 
 cdef int decode_opening(Reader reader, Record record) except -1:
     cdef opening_t *o = &record.opening
+    cdef uint32_t _
     o.flags = reader.u8()
     record.deadline_ms = reader.u64()
     record.group = reader.name()
     o.count = reader.u32()
-    record.invitees = [reader.user() for _ in range(o.count)]
+    record.invitees = []
+    for _ in range(o.count):
+        record.invitees.append(reader.user())
     check_invitees(record.actor, record.invitees)
     check_deadline(record.fact.time_ms, record.deadline_ms)
     if o.flags & MARKS or bool(o.flags & LISTED) == (o.count == 1 and not record.group):
@@ -361,20 +359,22 @@ cdef Image decode_image(Reader reader, uint32_t slot):
 
 
 cdef int decode_list(Reader reader, Image image) except -1:
-    cdef uint32_t count
+    cdef uint32_t count, _
     cdef bint pending = False
     image.group = reader.name()
     image.answers = reader.u32()
     image.accept_limit = reader.u32()
     count = reader.u32()
-    image.entries = [
-        (reader.user(), reader.u8(), reader.u8(), reader.u16(), reader.u64()) for _ in range(count)
-    ]
-    check_invitees(image.inviter, [row[0] for row in image.entries])
-    for _, status, _, _, _ in image.entries:
+    image.entries = []
+    image.invitees = []
+    for _ in range(count):
+        user, status, marks, device = reader.user(), reader.u8(), reader.u8(), reader.u16()
+        image.entries.append((status, marks, device, reader.u64()))
+        image.invitees.append(user)
         if not PENDING <= status < STATUSES:
             raise ValueError(f"snapshot: status {status} is unknown")
         pending = pending or status == PENDING
+    check_invitees(image.inviter, image.invitees)
     if pending != (image.one.state == OPEN):
         raise ValueError("snapshot: a list is open without anybody pending, or not")
     return 0

@@ -14,7 +14,7 @@ cdef class Roster:
         pages_init(&self.pages, 1 << 24)
         # Empty from the start: what follows may fail, and then this is what is freed.
         roster_init(&self.pages, &self.roster, 0, 0)
-        cdef list numbers = [<uint32_t>number for number in users]
+        cdef list numbers = list(users)
         if len(set(numbers)) != len(numbers):
             raise ValueError("users: a user is in the list twice")
         if not roster_init(&self.pages, &self.roster, 0, <uint32_t>len(numbers)):

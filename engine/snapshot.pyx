@@ -114,17 +114,22 @@ cdef int apply_record(Machine machine, bytes source, Restore restore) except -1:
     cdef fact_t *fact = &record.fact
     cdef uint64_t covered = 0, released = 0
     cdef uint32_t slot = replay_slot(&machine.core, fact), one = NONE
+    cdef object place = None, deadline_ms = None
     cdef int result
     if fact.position <= machine.core.position:
         return SKIPPED
     drop_rolls(&machine.core, machine.rolls)
     if fact.kind == FACT_OPENED:
         name_opening(machine, record, &one)
+    if restore is not None:
+        covered = restore.position_of(slot)
+        if fact.kind == FACT_OPENED:
+            # The place is made first, as memory may run out, and filled when all is done.
+            place, deadline_ms = slot, record.deadline_ms
+            restore.deadlines.setdefault(place, 0)
     fact.subject = machine.users.find(record.subject) if record.subject else NONE
     fact.data = handle_of(record.data)
     record.opening.data = fact.data
-    if restore is not None:
-        covered = restore.position_of(slot)
     result = replay_apply(
         &machine.core, fact, &record.opening, record.deadline_ms, covered, &released,
     )
@@ -133,7 +138,7 @@ cdef int apply_record(Machine machine, bytes source, Restore restore) except -1:
         release(fact.data)
     release(released)
     if result == APPLIED and restore is not None and fact.kind == FACT_OPENED:
-        restore.deadlines[slot] = record.deadline_ms
+        restore.deadlines[place] = deadline_ms
     if result == APPLIED or result == SKIPPED:
         return result
     if result == GAP:
@@ -217,26 +222,30 @@ cdef class Restore:
         end = reader.u64()
         slots = reader.u64()
         invitations = reader.u64()
-        invitees = [reader.u64() for _ in range(STATUSES)]
+        invitees = []
+        for _ in range(STATUSES):
+            invitees.append(reader.u64())
         self.check_follows(first, end, slots, position)
         images = []
         for slot in range(first, end):
             images.append(decode_image(reader, slot))
         if reader.left:
             raise ValueError("snapshot: the slice is longer than it says")
+        self.failed = "no memory to say why"
         try:
             for image in images:
                 self.load_image(<Image>image)
+            self.covered.append((first, end, position))
         except BaseException as error:
             self.failed = str(error)
             raise
-        if not self.covered:
+        self.failed = None
+        if len(self.covered) == 1:
             c.position = position
             c.wheel.now = now_ms
             c.counts.invitations = invitations
             for slot in range(<uint64_t>STATUSES):
                 c.counts.invitees[slot] = invitees[slot]
-        self.covered.append((first, end, position))
         self.slots = slots
 
     cdef int check_usable(self) except -1:
@@ -281,8 +290,8 @@ cdef class Restore:
         image.one.inviter = inviter
         image.one.invitee = invitee
         if image.one.state == OPEN:
-            image.one.data = handle_of(image.data)
             self.deadlines[image.slot] = image.deadline_ms
+            image.one.data = handle_of(image.data)      # from here on nothing fails
             c.open_count += 1
         else:
             c.ended_count += 1
@@ -294,7 +303,7 @@ cdef class Restore:
         """Make the list of an image and return its index."""
         cdef Machine machine = self.machine
         cdef core_t *c = &machine.core
-        cdef uint32_t count = machine.intern_all([row[0] for row in image.entries])
+        cdef uint32_t count = machine.intern_all(image.invitees)
         cdef uint32_t group = group_number(machine, image.group)
         cdef uint32_t index, i
         cdef list_t *asked
@@ -317,7 +326,7 @@ cdef class Restore:
         for i in range(count):
             users_acquire(&c.users, machine.numbers[i])
             entry = entry_at(&c.pages, roster_add(&c.pages, &asked.roster, machine.numbers[i]))
-            _, entry.status, entry.marks, entry.device, ended_position = image.entries[i]
+            entry.status, entry.marks, entry.device, ended_position = image.entries[i]
             if entry.status > PENDING:
                 entry_set_ended(entry, ended_position)
                 asked.roster.pending -= 1
@@ -357,10 +366,14 @@ cdef class Restore:
         deadlines = <uint64_t *>calloc(<size_t>c.invitations.top + 1, sizeof(uint64_t))
         if deadlines == NULL:
             raise MemoryError("restore: no memory to link with")
-        for slot, deadline_ms in self.deadlines.items():
-            deadlines[<uint32_t>slot] = deadline_ms
-        linked = replay_finish(c, deadlines)
-        free(deadlines)
+        try:
+            for slot, deadline_ms in self.deadlines.items():
+                # A record that was refused may have left a place behind that has no slot.
+                if <uint32_t>slot < c.invitations.top:
+                    deadlines[<uint32_t>slot] = deadline_ms
+            linked = replay_finish(c, deadlines)
+        finally:
+            free(deadlines)
         if not linked:
             raise MemoryError("restore: no memory to link with")
         self.finished = True

@@ -18,7 +18,9 @@ from libc.stdint cimport uint32_t
 from pysignal.engine.slab cimport NONE, slab_at, slab_free, slab_init, slab_reserve, slab_t
 
 # The count of a number that is on the free list.
-cdef enum: FREE = 0xFFFFFFFF
+cdef enum:
+    FREE = 0xFFFFFFFF
+    NAME_BYTES_MAX = 255    # a record holds a name's length in a byte
 
 ctypedef struct user_t:
     uint32_t count          # how often the number is named; FREE on the free list
@@ -139,6 +141,7 @@ cdef class Names:
 
     cdef uint32_t find(self, str name) except? 0xFFFFFFFF
     cdef uint32_t intern(self, users_t *u, str name) except? 0xFFFFFFFF
+    cdef uint32_t number(self, users_t *u, str name, str what) except? 0xFFFFFFFF
     cdef str name(self, uint32_t number)
     cdef int forget_idle(self, users_t *u, int count) except -1
 

@@ -3,6 +3,17 @@
 from libc.stdint cimport uint32_t
 
 
+cdef int check_name(str name, str what) except -1:
+    """Refuse a name that no record could hold."""
+    if name is None:
+        raise TypeError(f"{what}: a name is a str, not None")
+    if not name:
+        raise ValueError(f"{what}: a name is needed, not an empty text")
+    if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        raise ValueError(f"{what}: a name has at most {NAME_BYTES_MAX} bytes")
+    return 0
+
+
 cdef class Names:
     """Names of users (or of groups) and their numbers, both ways.
 
@@ -39,6 +50,16 @@ cdef class Names:
         self.numbers[name] = number
         return number
 
+    cdef uint32_t number(self, users_t *u, str name, str what) except? 0xFFFFFFFF:
+        """As `intern`, of a name that is fit for records; `what` names it in errors."""
+        cdef uint32_t number = self.find(name)
+        if number == NONE:
+            check_name(name, what)
+            number = self.intern(u, name)
+            if number == NONE and u.table.top < u.table.limit:
+                raise MemoryError(f"{what}: the engine is out of memory; nothing was changed")
+        return number
+
     cdef str name(self, uint32_t number):
         return <str>self.names[number]
 
@@ -51,8 +72,10 @@ cdef class Names:
                 return 0
             # A number whose name could not be entered, for want of memory, has none here.
             if number < <uint32_t>len(self.names):
+                # Nothing here needs memory: the number is out of use already.
                 name = self.names[number]
-                if self.numbers.get(name) == number:
+                found = self.numbers.get(name)
+                if found is not None and <uint32_t>found == number:
                     del self.numbers[name]
                 self.names[number] = None
             count -= 1

@@ -34,7 +34,7 @@ cdef class InvitationInfo:
 cdef InvitationInfo info_of(const core_t *c, uint32_t slot, Names users, Names groups)
 cdef list infos_pending(const core_t *c, uint32_t user, Names users, Names groups)
 cdef list infos_sent(const core_t *c, uint32_t user, Names users, Names groups)
-cdef list infos_in_group(const core_t *c, uint32_t group, Names users, Names groups)
+cdef list ids_in_group(const core_t *c, uint32_t group)
 cdef list ids_of_party(const core_t *c, uint32_t user)
 cdef list infos_of_lists(const core_t *c, Names users, Names groups)
 cdef dict stats_of(const core_t *c)

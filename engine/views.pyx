@@ -159,12 +159,12 @@ cdef list ids_of_party(const core_t *c, uint32_t user):
     return out
 
 
-cdef list infos_in_group(const core_t *c, uint32_t group, Names users, Names groups):
-    """The open invitations of a group, oldest first."""
+cdef list ids_in_group(const core_t *c, uint32_t group):
+    """The IDs of the open invitations of a group, oldest first."""
     cdef list out = []
     cdef uint32_t index = NONE if group == NONE else users_pending(&c.groups, group)
     while index != NONE:
-        out.append(info_of(c, list_at(c, index).slot, users, groups))
+        out.append(id_text(core_id(c, list_at(c, index).slot)))
         index = list_at(c, index).in_group.next
     return out
 

@@ -53,7 +53,7 @@ class Commands:
         self._schedule = schedule
         self._publish = publish
         self._writer = writer
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -90,13 +90,13 @@ class Commands:
 
     def append(self, now_ms: int, command: Callable[..., Any]) -> None:
         """Let a command that nobody waits for be carried out in its turn."""
-        self._queue.append(_Waiting(now_ms, command, (), None))
+        self._queue.append(Waiting(now_ms, command, (), None))
 
     async def _wait_in_turn(
         self, now_ms: int, command: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(now_ms, command, args, future))
+        self._queue.append(Waiting(now_ms, command, args, future))
         self._schedule()
         try:
             # The command is carried out even where nobody waits for it any more. The future is
@@ -131,15 +131,14 @@ class Commands:
             if stopwatch_ns() >= until_ns:
                 return
 
-    def fail(self, error: SignalingError) -> None:
-        """Refuse everything that somebody waits for, and forget the rest."""
-        while self._queue:
-            waiting = self._queue.popleft()
-            if waiting.future is not None:
-                waiting.fail(error.again())
+    def drop(self) -> list[Waiting]:
+        """Carry out nothing that waits; who waits for it is still to be told."""
+        dropped = [waiting for waiting in self._queue if waiting.future is not None]
+        self._queue.clear()
+        return dropped
 
 
-class _Waiting:
+class Waiting:
     """A command that waits for its turn."""
 
     __slots__ = ("args", "command", "future", "now_ms")
@@ -157,10 +156,12 @@ class _Waiting:
         self.future = future
 
     def succeed(self, result: Any) -> None:
+        """Answer it."""
         if self.future is not None and not self.future.done():
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
+        """Refuse it."""
         if self.future is None:
             log.error("what was due could not be carried out", exc_info=error)
         elif not self.future.done():

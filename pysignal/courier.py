@@ -110,7 +110,9 @@ class Courier:
             if self._is_stopping:
                 raise
             log_failure(method, about)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             log_failure(method, about)
 
     def close(self) -> list[Event]:

@@ -80,11 +80,12 @@ cdef class Delivery:
     cdef int calls_per_look
     cdef long long looked_ns
     cdef list recent
-    cdef dict searched
     cdef Py_ssize_t recent_at
+    cdef Event followed         # handed over to the handles that are left in `followers`
+    cdef list followers
 
     cdef bint is_late(self, long long until_ns, now_ns) except -1
-    cdef object members(self, list receivers)
     cdef int note_told(self, Event event, Receiver receiver) except -1
     cdef int feed(self, Event event) except -1
+    cdef int feed_some(self) except -1
     cdef int give(self, Entry entry, Receiver receiver) except -1

@@ -14,7 +14,6 @@ logged, and the others go on. Listeners with an `async def` method are called by
 courier.
 """
 
-from asyncio import CancelledError
 from collections import deque
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -35,8 +34,11 @@ cdef enum:
     CALLS_PER_LOOK_MAX = 32
     QUICK_NS = 20_000
 
-# Audiences that are kept as sets at most, while sessions log out.
-cdef enum: SEARCHED_MAX = 64
+# Deliveries taken for a sink at once, a little over.
+cdef enum: TAKEN_MAX = 4096
+
+# Handles that are fed between two looks at the clock, at most.
+cdef enum: FEEDS_PER_LOOK = 8
 
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
@@ -95,15 +97,19 @@ cdef class Receiver:
         """Hand an event to every listener and stream."""
         cdef Subscription subscription
         cdef object method
+        cdef tuple args
         for subscription in <list>self._subscriptions:
             method = subscription.methods[event.code]
             if method is not None and subscription.active and self.online:
+                args = arguments(event)
                 if subscription.is_queued:
-                    self.queue(method, arguments(event), subscription, event)
+                    self.queue(method, args, subscription, event)
                 else:
                     try:
-                        result = call(method, event)
-                    except (Exception, CancelledError):
+                        result = method(*args)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException:
                         self._listener_failed(method, event)
                     else:
                         if result is not None:
@@ -115,7 +121,9 @@ cdef class Receiver:
                 else:
                     try:
                         result = method(event)
-                    except (Exception, CancelledError):
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException:
                         self._listener_failed(method, event)
                     else:
                         if result is not None:
@@ -138,27 +146,29 @@ cdef inline bint hears(Entry entry, Receiver receiver):
     return receiver.online and receiver is not entry.acting and entry.number >= receiver._since
 
 
-cdef object call(method, Event event):
-    """Call a listener's method with the parameters of V2TIM (SPEC section 4)."""
+cdef bint is_in(list receivers, Py_ssize_t first, Receiver receiver):
+    """Whether a session is in a list from a place on; compared by identity, which is quick."""
+    cdef Py_ssize_t at
+    for at in range(first, len(receivers)):
+        if receivers[at] is receiver:
+            return True
+    return False
+
+
+cdef tuple arguments(Event event):
+    """The parameters of V2TIM's callback (SPEC section 4); who gets a list may change it."""
     if event.code == FACT_OPENED:
-        return method(
+        return (
             event.invite_id, event.inviter, event.group_id, list(event.invitees),
             event.invitation_data,
         )
     if event.code == FACT_CANCELLED:
-        return method(event.invite_id, event.inviter, event.data)
+        return event.invite_id, event.inviter, event.data
     if event.code == FACT_TIMED_OUT:
-        return method(event.invite_id, list(event.affected))
+        return event.invite_id, list(event.affected)
     if event.code == FACT_MODIFIED:
-        return method(event.invite_id, event.data)
-    return method(event.invite_id, event.invitee, event.data)
-
-
-cdef tuple arguments(Event event):
-    """The parameters of `call`, for later."""
-    cdef list out = []
-    call(lambda *args: out.append(args), event)
-    return out[0]
+        return event.invite_id, event.data
+    return event.invite_id, event.invitee, event.data
 
 
 cdef class Account:
@@ -221,7 +231,7 @@ cdef class Delivery:
         self.failed = failed
         self.recent = [None] * RECENT
         self.told = []
-        self.searched = {}
+        self.followers = []
 
     def __len__(self):
         return len(self.queue) + (self.current is not None)
@@ -237,7 +247,7 @@ cdef class Delivery:
         """Queue an event or a call.
 
         Args:
-            item: an `Event` or a `Call`.
+            item: an `Event`, a `Call`, or the `InvitationInfo` that a login rings again.
             receivers: sessions; the list must not change any more.
             acting: the session among them that hears nothing, or None.
             rests_on: how many records of the journal must be durable first.
@@ -256,8 +266,8 @@ cdef class Delivery:
 
         Args:
             event: just committed.
-            audience: the online sessions of the group as a list where the whole group hears it;
-                None where only the parties do.
+            audience: the online sessions that hear it, as a list that does not change any more;
+                None where the parties do.
             rests_on: how many records of the journal must be durable first.
         """
         cdef list receivers
@@ -294,28 +304,21 @@ cdef class Delivery:
         return out
 
     def undelivered(self, Receiver receiver not None):
-        """The events that wait for a session, in order."""
+        """The events that wait for a session, in order, and what its login rings again."""
         cdef Entry entry
         cdef list out = []
-        if self.current is not None and receiver in self.current.receivers[self.at:]:
-            if hears(self.current, receiver) and isinstance(self.current.item, Event):
+        cdef dict found = {}    # whether the session is in a list; entries share their lists
+        if self.current is not None and is_in(self.current.receivers, self.at, receiver):
+            if hears(self.current, receiver) and not isinstance(self.current.item, Call):
                 out.append(self.current.item)
         for entry in self.queue:
-            if isinstance(entry.item, Event) and hears(entry, receiver):
-                if receiver in self.members(entry.receivers):
+            if not isinstance(entry.item, Call) and hears(entry, receiver):
+                key = id(entry.receivers)
+                if key not in found:
+                    found[key] = is_in(entry.receivers, 0, receiver)
+                if found[key]:
                     out.append(entry.item)
         return out
-
-    cdef object members(self, list receivers):
-        """The receivers of an entry as something quick to search; entries share their lists."""
-        if len(receivers) <= 8:
-            return receivers
-        found = self.searched.get(id(receivers))
-        if found is None or found[0] is not receivers:
-            if len(self.searched) >= SEARCHED_MAX:
-                self.searched.clear()
-            found = self.searched[id(receivers)] = (receivers, frozenset(receivers))
-        return found[1]
 
     def recall(self, str invite_id not None):
         """The events of an invitation among the last that were handed over, in order."""
@@ -327,28 +330,39 @@ cdef class Delivery:
         return out
 
     def take_all(self):
-        """Take everything that may leave out of the queue, for a sink of the embedding server.
+        """Take what may leave out of the queue, for a sink: some of it where it is very much.
 
         Returns:
             (events and calls, for each the sessions that hear it).
         """
         cdef Entry entry
         cdef Receiver receiver
-        cdef list items = [], receivers = []
-        while self.queue:
+        cdef list listening, items = [], receivers = []
+        cdef Py_ssize_t taken = 0, count = 0
+        while self.queue and count < TAKEN_MAX:
             entry = self.queue[0]
             if entry.rests_on > self.durable:
                 break
+            try:
+                unfold(entry)
+                listening = [receiver for receiver in entry.receivers if hears(entry, receiver)]
+                items.append(entry.item)
+                receivers.append(listening)
+                if isinstance(entry.item, Event):
+                    for receiver in listening:
+                        self.note_told(<Event>entry.item, receiver)
+                    self.feed(<Event>entry.item)
+            except MemoryError:
+                if not taken:
+                    raise
+                # Those before it are taken; it waits for the next call.
+                del items[taken:], receivers[taken:]
+                break
             self.queue.popleft()
-            if isinstance(entry.item, Event):
-                self.feed(<Event>entry.item)
-            items.append(entry.item)
-            receivers.append([
-                receiver for receiver in entry.receivers if hears(entry, receiver)
-            ])
-            if isinstance(entry.item, Event):
-                for receiver in <list>receivers[len(receivers) - 1]:
-                    self.note_told(<Event>entry.item, receiver)
+            taken += 1
+            count += 1 + len(entry.receivers)
+            while self.followers:
+                self.feed_some()
         return items, receivers
 
     def drain(self, long long until_ns, now_ns):
@@ -370,21 +384,29 @@ cdef class Delivery:
             entry = self.current
             if entry is None:
                 if not self.queue:
-                    self.searched.clear()
                     return False
                 entry = self.queue[0]
                 if entry.rests_on > self.durable:
                     return False
+                # What memory may run out for comes first: an entry that is off the queue is told.
+                unfold(entry)
+                if isinstance(entry.item, Event):
+                    self.feed(<Event>entry.item)
                 self.queue.popleft()
                 self.current = entry
                 self.at = 0
-                if isinstance(entry.item, Event):
-                    self.feed(<Event>entry.item)
+            while self.followers:
+                self.feed_some()
+                if self.is_late(until_ns, now_ns):
+                    return True
             while self.at < len(entry.receivers):
                 receiver = entry.receivers[self.at]
-                self.at += 1
                 if not hears(entry, receiver):
+                    self.at += 1
                     continue
+                if isinstance(entry.item, Event):
+                    self.note_told(<Event>entry.item, receiver)
+                self.at += 1
                 self.give(entry, receiver)
                 if self.is_late(until_ns, now_ns):
                     return True
@@ -409,8 +431,10 @@ cdef class Delivery:
 
     cdef int give(self, Entry entry, Receiver receiver) except -1:
         if isinstance(entry.item, Event):
-            self.note_told(<Event>entry.item, receiver)
-            receiver.hear(<Event>entry.item)
+            try:
+                receiver.hear(<Event>entry.item)
+            except MemoryError:     # who knows what it has heard: it has to log in and catch up
+                receiver._overflow(entry.item)
         else:
             try:
                 receiver._call_back(entry.item)
@@ -425,29 +449,47 @@ cdef class Delivery:
         return 0
 
     cdef int feed(self, Event event) except -1:
-        """Give an event to the handles that follow its invitation."""
+        """Note that an event is handed over, and who follows its invitation by a handle."""
+        cdef list followers = []
         if event.replayed:      # a login is told again; handles have heard it
             return 0
+        if self.watchers:
+            followers = self.watchers.get(event.invite_id, followers)[::-1]
         if event.position > self.fed:
             self.fed = event.position
         self.recent[self.recent_at] = event
         self.recent_at = (self.recent_at + 1) % RECENT
-        if not self.watchers:
-            return 0
-        watchers = self.watchers.get(event.invite_id)
-        if watchers is None:
-            return 0
-        if event.ends:
-            del self.watchers[event.invite_id]
-        for watcher in list(watchers):
+        if followers:
+            self.followed = event
+            self.followers = followers
+            if event.ends:
+                del self.watchers[event.invite_id]
+        return 0
+
+    cdef int feed_some(self) except -1:
+        """Give the event to the next of those that follow it; there may be thousands."""
+        cdef int _
+        for _ in range(min(FEEDS_PER_LOOK, len(self.followers))):
+            watcher = self.followers.pop()
             try:
-                watcher.feed(event)
+                watcher.feed(self.followed)
+            except MemoryError:     # it has missed something, and must not wait for ever
+                watcher.give_up()
             except Exception:
-                self.failed(watcher.feed, event.invite_id)
+                self.failed(watcher.feed, self.followed.invite_id)
+        if not self.followers:
+            self.followed = None
         return 0
 
 
-def opened_again(InvitationInfo info not None):
+cdef int unfold(Entry entry) except -1:
+    """Make the event of what a login rings again: not sooner, there may be thousands."""
+    if isinstance(entry.item, InvitationInfo):
+        entry.item = opened_again(<InvitationInfo>entry.item)
+    return 0
+
+
+cdef Event opened_again(InvitationInfo info):
     """The opening of an invitation as a login tells it: with the data of now."""
     cdef Event event = event_new()
     event.position = info.position

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
@@ -27,15 +27,13 @@ from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     HubClosed,
     InvalidParameter,
-    InvitationEnded,
     KickedOff,
     NotLoggedIn,
-    NotPermitted,
     SignalingError,
 )
 from pysignal.groups.decisions import Groups
 from pysignal.groups.operations import ServerGroups
-from pysignal.invitation import Watch
+from pysignal.invitation import Followers, Watch
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
@@ -45,15 +43,20 @@ from pysignal.publisher import Publisher
 from pysignal.requests import Requests
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
-from pysignal.shard import MORE, Shard
+from pysignal.shard import MORE, LookUp, Shard
 
 if TYPE_CHECKING:
     from pysignal.journal import Journal
 
+_Item = TypeVar("_Item")
+
 # How long a drain of deliveries keeps the loop.
 TURN_NS: Final = 1_000_000
 
-# Sessions that the end of a hub logs out in one turn of the loop.
+# Who was told of what without a deadline, that is committed in one turn of the loop.
+TOLD_PER_TURN: Final = 1024
+
+# Sessions that the end of a hub logs out in one turn of the loop, or others that it tells.
 LOGOUTS_PER_TURN: Final = 32
 
 # How often memory of what has ended is given back.
@@ -148,6 +151,7 @@ class Hub(ServerActs):
         # Engine time goes on from the last commit, even where the clock has stepped back since.
         self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
         self._delivery.fed = machine.position
+        self._followers = Followers(self._delivery, machine)
         self._presence = Presence(machine, self._delivery, self.limits)
         self._presence.note_answers(machine.open_lists())
         self._writer = self._new_writer(machine, len(records))
@@ -213,19 +217,27 @@ class Hub(ServerActs):
         self._clock.detach(self._is_busy)
         if self._timer is not None:
             self._timer.cancel()
-        self._commands.fail(error)
+        await _in_turns(self._commands.drop(), lambda waiting: waiting.fail(error.again()))
         await self._deliver_all()
-        self._note_told()
+        while self._note_told():  # noqa: ASYNC110 - each turn notes some
+            await asyncio.sleep(0)
         await self._deliver_all()
-        for number, session in enumerate(self._presence.sessions, 1):
-            if session.online:
-                self._presence.drop(session)
-                session._ended(error, "on_disconnected")
-            if number % LOGOUTS_PER_TURN == 0:
-                await asyncio.sleep(0)
-        self._fail_watches(error)
+        await _in_turns(self._presence.sessions, lambda session: self._drop(session, error))
+        await _in_turns(self._followers, lambda watch: watch.fail(error))
         await asyncio.sleep(0)
-        await asyncio.gather(*(courier.stop(self._closers) for courier in self._couriers))
+        ends: list[asyncio.Task[None]] = []
+        await _in_turns(
+            list(self._couriers),
+            lambda courier: ends.append(self._loop.create_task(courier.stop(self._closers))),
+        )
+        for end in ends:
+            await end
+
+    def _drop(self, session: Session, error: SignalingError) -> None:
+        """Log a session out at the end of the hub."""
+        if session.online:
+            self._presence.drop(session)
+            session._ended(error, "on_disconnected")
 
     async def _deliver_all(self) -> None:
         """Hand over everything that was committed and is, or becomes, durable."""
@@ -300,9 +312,10 @@ class Hub(ServerActs):
     async def _log_in(self, session: Session, cold: bool) -> None:
         """Bring a session online; called by `Session.login`."""
         self._require()
-        await self._perform(self._enter, session, cold)
+        found = LookUp(lambda: self._presence.party_to(session.user_id))
+        await self._perform(self._enter, session, cold, found)
 
-    def _enter(self, now_ms: int, session: Session, cold: bool) -> Any:
+    def _enter(self, now_ms: int, session: Session, cold: bool, found: LookUp) -> Any:
         if session.online:
             raise InvalidParameter("session", "it is logged in already: log it out first")
         if session._is_abandoned:
@@ -310,10 +323,18 @@ class Hub(ServerActs):
         if self.shard.tick(now_ms):
             return MORE
         self._publish()
-        self._note_told()
-        replaced = self._presence.enter(session, now_ms, cold, self._publisher.rests_on)
-        self._publisher.forget_audiences(session.user_id)
+        if found.go_on(self.shard.machine) or self._note_told():
+            return MORE
+        self._publisher.came(session)
+        try:
+            replaced = self._presence.enter(
+                session, now_ms, cold, found.found, self._publisher.rests_on
+            )
+        except BaseException:
+            self._publisher.went(session)
+            raise
         if replaced is not None:
+            self._publisher.went(replaced)
             replaced._ended(
                 KickedOff("another login of the same device took its place"), "on_kicked_offline"
             )
@@ -330,7 +351,7 @@ class Hub(ServerActs):
         self._catch_up()
         self._publish()
         self._presence.leave(session, self.now_ms, missed)
-        self._publisher.forget_audiences(session.user_id)
+        self._publisher.went(session)
         session._ended(error, callback)
 
     def _is_told(self, actor: Any, invite_id: str) -> bool:
@@ -360,8 +381,9 @@ class Hub(ServerActs):
             self._deliver()
             # After the drain: who waited has the answer before the events of what was done.
             self._commands.run()
-            if not self._commands:  # else something due may stand before it
-                self._note_told()
+            # Not while a command waits: something due may stand before it.
+            if not self._commands and self._note_told():
+                self._schedule()
         finally:
             if self._delivery.is_ready or self._publisher.is_behind or self._commands.is_ready:
                 self._schedule()
@@ -371,11 +393,17 @@ class Hub(ServerActs):
         """How many entries wait for delivery, with the facts that will be some."""
         return len(self._delivery) + self.shard.machine.waiting
 
-    def _note_told(self) -> None:
-        """Commit who was told of what; nothing that is due may stand before it."""
+    def _note_told(self) -> bool:
+        """Commit who was told of what; nothing that is due may stand before it.
+
+        Returns:
+            Whether there is more to commit.
+        """
         told = self._delivery.told
-        while told:
-            self._presence.mark_told(*told.pop())
+        for invite_id, user in told[:TOLD_PER_TURN]:
+            self._presence.mark_told(invite_id, user)
+        del told[:TOLD_PER_TURN]
+        return bool(told)
 
     def _set_timer(self) -> None:
         due_ms = None if self._commands else self._next_due_ms()
@@ -429,8 +457,10 @@ class Hub(ServerActs):
         self._schedule()
 
     def _journal_failed(self, error: SignalingError) -> None:
-        self._commands.fail(error)
-        self._fail_watches(error)
+        for waiting in self._commands.drop():
+            waiting.fail(error.again())
+        for watch in self._followers:
+            watch.fail(error)
 
     def _deliver(self) -> bool:
         """Hand over what may leave, as far as a turn goes; whether there is more."""
@@ -442,47 +472,17 @@ class Hub(ServerActs):
                 self._sink.deliver(events, receivers)
             except Exception:
                 log_failure(self._sink.deliver, f"{len(events)} events")
-        return False
+        return self._delivery.is_ready
 
     # -- handles -----------------------------------------------------------------------------------
 
     def _watch(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
-        """Enter a follower of an invitation.
-
-        Returns:
-            (the invitation as it stands, its latest events, whether the last of them was handed
-            over: then the follower was not entered, as nothing will follow).
-        """
+        """Enter a follower of an invitation; see `Followers.enter`."""
         watch.actor._require()
         if self._writer is not None:
             self._writer.require()
         self._catch_up()
-        info = self.shard.machine.info(watch.invite_id)
-        is_over = info is None or 0 < info.ended_position <= self._delivery.fed
-        may_follow = info is not None and watch.actor._may_follow(info)
-        # To who may not, an end that is remembered is none: they learn open or not, and no more.
-        if info is None or (is_over and not may_follow):
-            raise InvitationEnded("the invitation is not remembered any more: ask sooner")
-        if not may_follow:
-            raise NotPermitted("only who hears of an invitation may follow it")
-        if not is_over:
-            self._delivery.watchers.setdefault(watch.invite_id, []).append(watch)
-            watch.actor._watches[watch] = None
-        return info, self._delivery.recall(watch.invite_id), is_over
-
-    def _unwatch(self, watch: Watch) -> None:
-        """Take a follower out; one that is out already is no error."""
-        watch.actor._watches.pop(watch, None)
-        watches = self._delivery.watchers.get(watch.invite_id)
-        if watches is not None and watch in watches:
-            watches.remove(watch)
-            if not watches:
-                del self._delivery.watchers[watch.invite_id]
-
-    def _fail_watches(self, error: SignalingError) -> None:
-        for watches in list(self._delivery.watchers.values()):
-            for watch in list(watches):
-                watch.fail(error)
+        return self._followers.enter(watch)
 
     def _call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call back at the next turn of the loop."""
@@ -493,10 +493,18 @@ class Hub(ServerActs):
         self._require()
         return {
             **self.shard.machine.stats(),
-            "sessions": len(self._presence.sessions),
+            "sessions": self._presence.online_count,
             "groups_existing": len(self.shard.groups),
             "commands_waiting": len(self._commands),
             "deliveries_waiting": len(self._delivery),
-            "watches": sum(len(watches) for watches in self._delivery.watchers.values()),
+            "watches": len(self._followers),
             "requests_remembered": len(self._requests),
         }
+
+
+async def _in_turns(items: Iterable[_Item], act: Callable[[_Item], object]) -> None:
+    """Act on each of what may be very many, and let others have their turns meanwhile."""
+    for number, item in enumerate(items, 1):
+        act(item)
+        if number % LOGOUTS_PER_TURN == 0:
+            await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,6 +19,8 @@ from pysignal.errors import InvitationEnded, LimitExceeded, NotPermitted, Signal
 from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
+    from pysignal.delivery import Delivery
+    from pysignal.engine.machine import Machine
     from pysignal.hub import Hub
     from pysignal.signaling import Signaling
 
@@ -158,7 +161,66 @@ class Watch(ABC):
 
     def stop(self) -> None:
         """Stop following."""
-        self.actor.hub._unwatch(self)
+        self.actor.hub._followers.leave(self)
+
+
+class Followers:
+    """Who follows which invitation.
+
+    Args:
+        delivery: feeds them.
+        machine: the invitations.
+    """
+
+    def __init__(self, delivery: Delivery, machine: Machine) -> None:
+        self._delivery = delivery
+        self._machine = machine
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Watch]:
+        """All of them; some may have left by the time they are named."""
+        for watches in list(self._delivery.watchers.values()):
+            yield from tuple(watches)
+
+    def enter(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
+        """Enter a follower of an invitation.
+
+        Returns:
+            (the invitation as it stands, its latest events, whether the last of them was handed
+            over: then the follower was not entered, as nothing will follow).
+
+        Raises:
+            InvitationEnded: nobody remembers it.
+            NotPermitted: the follower does not hear of it.
+        """
+        info = self._machine.info(watch.invite_id)
+        is_over = info is None or 0 < info.ended_position <= self._delivery.fed
+        may_follow = info is not None and watch.actor._may_follow(info)
+        # To who may not, an end that is remembered is none: they learn open or not, and no more.
+        if info is None or (is_over and not may_follow):
+            raise InvitationEnded("the invitation is not remembered any more: ask sooner")
+        if not may_follow:
+            raise NotPermitted("only who hears of an invitation may follow it")
+        if not is_over:
+            self._delivery.watchers.setdefault(watch.invite_id, []).append(watch)
+            watch.actor._watches[watch] = None
+            self._count += 1
+        return info, self._delivery.recall(watch.invite_id), is_over
+
+    def leave(self, watch: Watch) -> None:
+        """Take a follower out; one that is out already is no error."""
+        if watch not in watch.actor._watches:
+            return
+        del watch.actor._watches[watch]
+        self._count -= 1
+        watches = self._delivery.watchers.get(watch.invite_id)
+        if watches is not None and watch in watches:
+            watches.remove(watch)
+            if not watches:
+                del self._delivery.watchers[watch.invite_id]
 
 
 class _OutcomeWatch(Watch):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from pysignal.delivery import Account, Delivery, opened_again
+from pysignal.delivery import Account, Delivery
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
 from pysignal.engine.refused import Refused
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Devices that are forgotten by each login at most: many more than it adds, in well under 1 ms.
 FORGET_PER_LOGIN: Final = 512
+
+_POSITION = attrgetter("position")
 
 # The engine keeps 16 bits of it for each invitee.
 DEVICE_NUMBER_MAX: Final = 0xFFFF
@@ -76,6 +79,9 @@ class Presence:
         machine: the invitations.
         delivery: its table of accounts is kept here.
         limits: of the hub.
+
+    Attributes:
+        online_count: sessions that are logged in.
     """
 
     def __init__(self, machine: Machine, delivery: Delivery, limits: Limits) -> None:
@@ -83,15 +89,17 @@ class Presence:
         self._delivery = delivery
         self._accounts: dict[str, Account] = delivery.accounts
         self._limits = limits
+        self.online_count = 0
         # Open invitations in which a user has answered already, by user: still party to them.
         self._answered: dict[str, dict[str, None]] = {}
         # Devices that are away, by user and device ID, the longest first.
         self._away: OrderedDict[tuple[str, str], Device] = OrderedDict()
 
     @property
-    def sessions(self) -> list[Session]:
-        """All sessions that are logged in."""
-        return [session for account in self._accounts.values() for session in account.online]
+    def sessions(self) -> Iterator[Session]:
+        """All sessions that are logged in; some may have gone by the time they are named."""
+        for account in list(self._accounts.values()):
+            yield from account.online
 
     def note_answer(self, user: str, invite_id: str) -> None:
         """Remember that a user has answered an invitation which is still open."""
@@ -117,7 +125,14 @@ class Presence:
 
     # -- login -------------------------------------------------------------------------------------
 
-    def enter(self, session: Session, now_ms: int, cold: bool, rests_on: int) -> Session | None:
+    def enter(
+        self,
+        session: Session,
+        now_ms: int,
+        cold: bool,
+        party_to: list[InvitationInfo],
+        rests_on: int,
+    ) -> Session | None:
         """Bring a session online; returns the older session of the same device that it replaces.
 
         Everything committed before has found its audience already.
@@ -126,6 +141,7 @@ class Presence:
             session: offline until now.
             now_ms: the time of the login.
             cold: a new process, which is told again.
+            party_to: every open invitation that its user is party to.
             rests_on: records of the journal that what it is told rests on.
         """
         user = session.user_id
@@ -153,7 +169,7 @@ class Presence:
         if device is None:
             device = Device(_device_number(session.device_id, account))
             account.devices[session.device_id] = device
-        replays, snapshot, untold = self._catch_up(session, remembered, cold)
+        replays, snapshot, untold = self._catch_up(session, remembered, cold, party_to)
         self._away.pop((user, session.device_id), None)
         device.session = session
         device.untold = untold
@@ -162,12 +178,18 @@ class Presence:
         session._since = self._delivery.posted
         session.online = True
         account.online = [*account.online, session]
+        self.online_count += 1
+        hearers = [session]
         for info in replays:
-            self._delivery.post(opened_again(info), [session], None, rests_on)
+            self._delivery.post(info, hearers, None, rests_on)
         return replaced
 
     def _catch_up(
-        self, session: Session, remembered: Device | None, cold: bool
+        self,
+        session: Session,
+        remembered: Device | None,
+        cold: bool,
+        party_to: list[InvitationInfo],
     ) -> tuple[list[InvitationInfo], Snapshot, set[str]]:
         """Work out what a login rings again, what its snapshot shows, and what stays untold."""
         now_ms = self._machine.now_ms
@@ -176,7 +198,7 @@ class Presence:
         replays: list[InvitationInfo] = []
         untold: set[str] = set()
         shown: list[InvitationInfo] = []
-        for info in self._party_to(user):
+        for info in sorted(party_to, key=_POSITION):
             name = info.invite_id
             told = (
                 remembered is not None
@@ -203,15 +225,9 @@ class Presence:
         ended = [] if remembered is None else self._ended(remembered)
         return replays, Snapshot(now_ms, shown, ended), untold
 
-    def _party_to(self, user: str) -> list[InvitationInfo]:
-        """Every open invitation that a user is party to, oldest first."""
-        infos = self._machine.pending_of(user) + self._machine.opened_by(user)
-        for name in self._answered.get(user, ()):
-            info = self._machine.info(name)
-            if info is not None and info.state == "open":
-                infos.append(info)
-        infos.sort(key=lambda info: info.position)
-        return infos
+    def party_to(self, user: str) -> list[str]:
+        """The IDs of every open invitation that a user is party to, in no order."""
+        return [*self._machine.open_ids_of(user), *self._answered.get(user, ())]
 
     def _ended(self, remembered: Device) -> list[InvitationInfo]:
         infos = [self._machine.info(name) for name in remembered.known]
@@ -249,17 +265,25 @@ class Presence:
         account = self._accounts[user]
         device: Device = account.devices[session.device_id]
         untold = device.untold
-        missed = [*session._courier.close(), *missed, *self._delivery.undelivered(session)]
-        untold.update(event.invite_id for event in missed if event.kind == "opened")
-        known = self._machine.open_ids_of(user)
-        known += self._answered.get(user, ())
-        known += [event.invite_id for event in missed if event.ends and _is_party(user, event)]
+        lost: list[Event | InvitationInfo] = [
+            *session._courier.close(),
+            *missed,
+            *self._delivery.undelivered(session),
+        ]
+        untold.update(item.invite_id for item in lost if _is_opening(item))
+        known = self.party_to(user)
+        known += [
+            item.invite_id
+            for item in lost
+            if isinstance(item, Event) and item.ends and _is_party(user, item)
+        ]
         device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
         untold.intersection_update(known)
         device.left_ms = now_ms
         device.left_position = self._machine.position
         device.session = None
         session.online = False
+        self.online_count -= 1
         account.online = [other for other in account.online if other is not session]
 
     def drop(self, session: Session) -> None:
@@ -267,6 +291,7 @@ class Presence:
         account = self._accounts[session.user_id]
         session._courier.close()
         session.online = False
+        self.online_count -= 1
         account.online = [other for other in account.online if other is not session]
 
     def is_told(self, session: Session, invite_id: str) -> bool:
@@ -297,6 +322,11 @@ class Presence:
         del account.devices[device_id]
         if not account.devices:
             del self._accounts[user]
+
+
+def _is_opening(item: Event | InvitationInfo) -> bool:
+    """Whether what waits for a session is an opening, or one that its login rings again."""
+    return isinstance(item, InvitationInfo) or item.kind == "opened"
 
 
 def _is_party(user: str, event: Event) -> bool:

@@ -13,6 +13,7 @@ from pysignal import text
 from pysignal.engine.views import InvitationInfo
 from pysignal.groups.operations import GroupOperations
 from pysignal.invitation import Invitation
+from pysignal.shard import LookUp
 from pysignal.signaling import Signaling
 
 if TYPE_CHECKING:
@@ -142,9 +143,9 @@ class ServerActs:
         """
         hub = cast("Hub", self)
         hub._require()
-        infos: list[InvitationInfo] = await hub._perform(
-            hub.shard.pending, text.user_id(user, "user")
-        )
+        user = text.user_id(user, "user")
+        found = LookUp(lambda: hub.shard.machine.open_ids_of(user))
+        infos: list[InvitationInfo] = await hub._perform(hub.shard.pending, user, found)
         return infos
 
     async def invitation(self, invite_id: str) -> InvitationInfo | None:

@@ -8,11 +8,10 @@ may log in again.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pysignal.courier import Courier, call_back, log_failure
 from pysignal.delivery import Call, Receiver, Subscription
@@ -34,6 +33,9 @@ from pysignal.streams import EventQueue, EventStream
 if TYPE_CHECKING:
     from pysignal.hub import Hub
     from pysignal.invitation import Watch
+
+# Waits that fail in one turn of the loop, when their session ends.
+FAILED_PER_TURN: Final = 512
 
 Start = Literal["cold", "hot"]
 
@@ -126,8 +128,7 @@ class Session(Receiver):
             queue.end()
         self._streams = []
         failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
-        for watch in list(self._watches):
-            watch.fail(failure)
+        self._fail(list(reversed(self._watches)), failure)
         if callback:
             for subscription in self._connection_listeners:
                 method = overridden(subscription.listener, ConnectionListener, callback)
@@ -135,6 +136,13 @@ class Session(Receiver):
                     self.hub._call_soon(
                         self._call, subscription, method, (error,), "the connection"
                     )
+
+    def _fail(self, watches: list[Watch], error: SignalingError) -> None:
+        """Fail those who wait for an invitation, some at each turn: there may be thousands."""
+        for _ in range(min(FAILED_PER_TURN, len(watches))):
+            watches.pop().fail(error)
+        if watches:
+            self.hub._call_soon(self._fail, watches, error)
 
     # -- listeners ---------------------------------------------------------------------------------
 
@@ -206,7 +214,7 @@ class Session(Receiver):
         result: object,
         method: Callable[..., Any],
         subscription: Subscription,
-        about: Event | Call,
+        about: Event | Call | str,
     ) -> None:
         """Run what a plain method gave back, if it can be awaited."""
         if inspect.isawaitable(result) and not self._courier.put(
@@ -248,11 +256,12 @@ class Session(Receiver):
             return
         try:
             result = method(*args)
-        except (Exception, asyncio.CancelledError):
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             log_failure(method, about)
         else:
-            if isinstance(about, Call):
-                self._returned(result, method, subscription, about)
+            self._returned(result, method, subscription, about)
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"

@@ -11,7 +11,7 @@ else. What it has done so far stands; it judges again from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from pysignal.engine.machine import Machine
@@ -40,6 +40,9 @@ class More:
 
 MORE: Final = More()
 
+# Invitees of lists that take about as long to look up as one invitation.
+INVITEES_PER_STEP: Final = 8
+
 # How an invitation ended, for a person who tapped too late; by the caller's own status.
 _HOW = {
     "accepted": "you have accepted it already",
@@ -47,6 +50,35 @@ _HOW = {
     "cancelled": "it was cancelled",
     "timed_out": "it timed out",
 }
+
+
+class LookUp:
+    """Open invitations that a command looks up, in slices: there may be many, of many invitees.
+
+    No other command comes between the slices, so that all of them see one state.
+
+    Args:
+        names: gives their IDs, when the command has its turn.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+        self._left: Iterator[str] | None = None
+        self.found: list[InvitationInfo] = []
+
+    def go_on(self, machine: Machine) -> More | None:
+        """Look some more up."""
+        if self._left is None:
+            self._left = iter(self._names())
+        steps = 0
+        for name in self._left:
+            info = machine.info(name)
+            if info is not None and info.state == "open":
+                self.found.append(info)
+                steps += 1 + len(info.statuses) // INVITEES_PER_STEP
+                if steps >= STEPS_MAX:
+                    return MORE
+        return None
 
 
 class Shard:
@@ -57,7 +89,8 @@ class Shard:
         groups: the groups.
         changing: called before a group changes, while everything committed so far still finds its
             audience as it was.
-        changed: called with the record of each group change and who was a member before it.
+        changed: called with the record of each group change that was applied, whether anybody who
+            was a member has stayed, and the actor with the device.
     """
 
     def __init__(
@@ -65,7 +98,7 @@ class Shard:
         machine: Machine,
         groups: Groups,
         changing: Callable[[], None],
-        changed: Callable[[GroupRecord, tuple[str, ...], str, int], None],
+        changed: Callable[[GroupRecord, bool, str, int], None],
     ) -> None:
         self.machine = machine
         self.groups = groups
@@ -126,18 +159,7 @@ class Shard:
         if self.tick(now_ms):
             return MORE
         self.require_member(actor, group_id)
-        for invitee in invitees:
-            if invitee == actor:
-                raise InvalidParameter(
-                    "invitee_list", f"{actor!r} is the inviter: leave them out of the list"
-                )
-            if not self.groups.is_member(group_id, invitee):
-                raise InvalidParameter(
-                    "invitee_list",
-                    f"{invitee!r} is not a member of group {group_id!r}: only members can be "
-                    "invited in it",
-                    user=invitee,
-                )
+        self._check_invitees(actor, group_id, invitees)
         try:
             return self.machine.open(
                 now_ms,
@@ -222,16 +244,39 @@ class Shard:
         """One invitation as it stands; None where the ID names nothing remembered."""
         return MORE if self.tick(now_ms) else self.machine.info(invite_id)
 
-    def pending(self, now_ms: int, user: str) -> list[InvitationInfo] | More:
+    def pending(self, now_ms: int, user: str, found: LookUp) -> list[InvitationInfo] | More:
         """What waits for a user's answer, oldest first."""
-        return MORE if self.tick(now_ms) else self.machine.pending_of(user)
+        if self.tick(now_ms) or found.go_on(self.machine):
+            return MORE
+        return [info for info in found.found if info.statuses.get(user) == "pending"]
 
-    def open_in(self, now_ms: int, actor: str, group_id: str) -> list[InvitationInfo] | More:
+    def open_in(
+        self, now_ms: int, actor: str, group_id: str, found: LookUp
+    ) -> list[InvitationInfo] | More:
         """The open invitations of a group that all its members hear of, oldest first."""
         if self.tick(now_ms):
             return MORE
         self.require_member(actor, group_id)
-        return [info for info in self.machine.open_in(group_id) if not info.parties_only]
+        if found.go_on(self.machine):
+            return MORE
+        return [info for info in found.found if not info.parties_only]
+
+    def _check_invitees(self, actor: str, group_id: str, invitees: list[str]) -> None:
+        """Refuse the inviter in the list, and who is no member; the first is named."""
+        stranger = self.groups.first_stranger(group_id, invitees)
+        if actor in invitees and (
+            stranger is None or invitees.index(actor) < invitees.index(stranger)
+        ):
+            raise InvalidParameter(
+                "invitee_list", f"{actor!r} is the inviter: leave them out of the list"
+            )
+        if stranger is not None:
+            raise InvalidParameter(
+                "invitee_list",
+                f"{stranger!r} is not a member of group {group_id!r}: only members can be "
+                "invited in it",
+                user=stranger,
+            )
 
     def require_member(self, user: str, group_id: str) -> None:
         """Refuse who is no member of a group, and a group that does not exist."""
@@ -289,16 +334,31 @@ class Shard:
         record = decide(*args, **options)
         if record.changes_nothing:
             return record
-        for user in leavers(record):
-            if self.machine.leave(now_ms, user, record.group_id, STEPS_MAX):
-                return MORE
-        if record.dismissed and self.machine.dismiss(now_ms, record.group_id, STEPS_MAX):
+        going = leavers(record)
+        if going and self._leave(now_ms, going, record.group_id):
+            return MORE
+        if record.dismissed and (
+            self.machine.dismiss(now_ms, record.group_id, STEPS_MAX)
+            or self.groups.disband(record.group_id, STEPS_MAX)
+        ):
             return MORE
         self._changing()
-        before = self.groups.members(record.group_id)
+        anybody_stays = self.groups.count(record.group_id) > len(going)
         self.groups.apply(record)
-        self._changed(record, before, actor, device)
+        self._changed(record, anybody_stays, actor, device)
         return record
+
+    def _leave(self, now_ms: int, users: Sequence[str], group_id: str) -> More | None:
+        """End the parts of users in the invitations of a group, one user after the other."""
+        machine = self.machine
+        if len(users) == 1:
+            return MORE if machine.leave(now_ms, users[0], group_id, STEPS_MAX) else None
+        until = machine.pending_count - STEPS_MAX
+        for user in users:
+            steps = machine.pending_count - until
+            if steps <= 0 or machine.leave(now_ms, user, group_id, steps):
+                return MORE
+        return None
 
 
 def _same(answered_on: int, device: int) -> bool | None:

@@ -20,7 +20,7 @@ from pysignal.errors import (
 )
 from pysignal.invitation import Actor, Invitation
 from pysignal.listeners import SignalingListener
-from pysignal.shard import More, too_late
+from pysignal.shard import LookUp, More, too_late
 
 if TYPE_CHECKING:
     from pysignal.session import Session
@@ -279,8 +279,10 @@ class Signaling:
         actor = self._actor
         actor._require()
         group_id = text.group_id(group_id)
+        shard = actor.hub.shard
+        found = LookUp(lambda: shard.machine.open_ids_in(group_id))
         infos: list[InvitationInfo] = await actor.hub._perform(
-            actor.hub.shard.open_in, actor.user_id, group_id
+            shard.open_in, actor.user_id, group_id, found
         )
         return infos
 

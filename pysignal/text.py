@@ -13,6 +13,7 @@ instead would leave a second copy inside the string for as long as it lives.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from pysignal.errors import DataTooLong, InvalidParameter
@@ -22,6 +23,12 @@ DATA_BYTES_MAX: Final = 12 * 1024
 
 # Unicode category Cc is these two ranges and will stay so: the standard promises it.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+class _UserIds(tuple[str, ...]):
+    """What `user_ids` gave: passed on, it is not looked at again."""
+
+    __slots__ = ()
 
 
 def user_id(value: object, parameter: str = "user_id") -> str:
@@ -56,11 +63,17 @@ def user_ids(value: object, parameter: str) -> tuple[str, ...]:
     Raises:
         InvalidParameter: it is no list or tuple, or one of its items is no user ID.
     """
+    if type(value) is _UserIds:
+        return value
     if not isinstance(value, (list, tuple)):
         raise InvalidParameter(
             parameter, f"expected a list or tuple of user IDs, not {type(value).__name__}"
         )
-    return tuple(dict.fromkeys([_identifier(item, parameter) for item in value]))
+    users = dict.fromkeys(value) if set(map(type, value)) == {str} else None
+    # Thousands of IDs are looked at in one go; what is not plain is looked at one by one.
+    if users is None or not _are_plain(users):
+        users = dict.fromkeys([_identifier(item, parameter) for item in value])
+    return _UserIds(users)
 
 
 def label(value: object, parameter: str, bytes_max: int) -> str:
@@ -134,6 +147,13 @@ def _identifier(value: object, parameter: str) -> str:
         return text
     _check_identifier(text, parameter)
     return text
+
+
+def _are_plain(texts: Collection[str]) -> bool:
+    """Whether all texts of a collection are IDs, and of ASCII; see `_identifier`."""
+    whole = "".join(texts)
+    sizes = set(map(len, texts))
+    return whole.isascii() and whole.isprintable() and 0 not in sizes and max(sizes) <= ID_BYTES_MAX
 
 
 def _check_identifier(text: str, parameter: str) -> None:

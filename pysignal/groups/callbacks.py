@@ -1,14 +1,16 @@
 """What members hear of a change to their group: callbacks made from records, and the listener.
 
-A pure function of the record and of who was a member just before it, so that what is heard can
-never differ from what was kept. One row per kind of record; the audience is everybody who is a
-member as of the change, with those who leave by it (SPEC §8). Which of their sessions acted, and
-so hears nothing, the caller knows.
+A pure function of the record, so that what is heard can never differ from what was kept. One row
+per kind of record; the audience is everybody who is a member as of the change, with those who leave
+by it (SPEC §8). It is named, not listed: whoever delivers knows which members are online, and a
+group may have very many who are not. Which of their sessions acted, and so hears nothing, the
+caller knows too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from pysignal.groups.records import GroupRecord, RecordKind, leavers
@@ -151,126 +153,137 @@ class GroupListener:
         return None
 
 
-def callbacks(record: GroupRecord, before_members: tuple[str, ...]) -> list[GroupCallback]:
+class Told(Enum):
+    """Who hears a callback, of the members around a change; whoever acted is told apart."""
+
+    BEFORE = "the members before it"
+    STAYERS = "those of them who stay"
+    AFTER = "the stayers, then who comes in"
+    ACTOR = "whose operation it was, a member or not"
+
+
+class GroupCall(NamedTuple):
+    """One call of every listener of some members' online sessions.
+
+    Attributes:
+        name: the method of `GroupListener`.
+        parameters: its arguments by name.
+        told: which members.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    told: Told
+
+
+def calls(record: GroupRecord, anybody_stays: bool) -> list[GroupCall]:
     """Return what is to be called for a record, in order; nothing where it changes nothing.
+
+    Args:
+        record: the decision, applied or not.
+        anybody_stays: whether there is a member before it who does not leave by it.
+    """
+    if record.changes_nothing:
+        return []
+    return [call for make in _MAKERS[record.kind] for call in make(record, anybody_stays)]
+
+
+def callbacks(record: GroupRecord, before_members: tuple[str, ...]) -> list[GroupCallback]:
+    """Return `calls` with the users who hear each; those that nobody hears are left out.
 
     Args:
         record: the decision, applied or not.
         before_members: `Groups.members` of its group just before it is applied.
     """
-    if record.changes_nothing:
-        return []
-    found = (make(record, before_members) for make in _MAKERS[record.kind])
-    return [callback for part in found for callback in part if callback.audience]
-
-
-def _stayers(record: GroupRecord, before: tuple[str, ...]) -> tuple[str, ...]:
     out = frozenset(leavers(record))
-    return tuple(user for user in before if user not in out) if out else before
+    stayers = tuple(user for user in before_members if user not in out)
+    audiences = {
+        Told.BEFORE: before_members,
+        Told.STAYERS: stayers,
+        Told.AFTER: tuple(dict.fromkeys(stayers + record.entrants)),
+        Told.ACTOR: (record.actor,),
+    }
+    found = calls(record, bool(stayers))
+    made = [GroupCallback(name, parameters, audiences[told]) for name, parameters, told in found]
+    return [callback for callback in made if callback.audience]
 
 
-def _after(record: GroupRecord, before: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_stayers(record, before) + record.entrants))
-
-
-def _created(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback("on_group_created", record, audience=(record.actor,))
+def _created(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call("on_group_created", record, Told.ACTOR)
     invited = [user for user in record.users if user != record.actor]
     if invited:
-        yield _callback(
-            "on_member_invited",
-            record,
-            audience=_after(record, before),
-            op_user=record.actor,
-            member_list=invited,
+        yield _call(
+            "on_member_invited", record, Told.AFTER, op_user=record.actor, member_list=invited
         )
 
 
-def _entered(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback(
-        "on_member_enter",
-        record,
-        audience=_after(record, before),
-        member_list=list(record.users),
-    )
+def _entered(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call("on_member_enter", record, Told.AFTER, member_list=list(record.users))
 
 
-def _invited(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
+def _invited(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
     if record.users:
-        yield _callback(
+        yield _call(
             "on_member_invited",
             record,
-            audience=_after(record, before),
+            Told.AFTER,
             op_user=record.actor,
             member_list=list(record.users),
         )
 
 
-def _left(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback(
-        "on_member_leave", record, audience=_stayers(record, before), member=record.actor
-    )
-    yield _callback("on_quit_from_group", record, audience=(record.actor,))
+def _left(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call("on_member_leave", record, Told.STAYERS, member=record.actor)
+    yield _call("on_quit_from_group", record, Told.ACTOR)
 
 
-def _kicked(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
+def _kicked(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
     out = leavers(record)
     if out:
-        yield _callback(
-            "on_member_kicked",
-            record,
-            audience=before,
-            op_user=record.actor,
-            member_list=list(out),
+        yield _call(
+            "on_member_kicked", record, Told.BEFORE, op_user=record.actor, member_list=list(out)
         )
 
 
-def _dismissed(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback("on_group_dismissed", record, audience=before, op_user=record.actor)
+def _dismissed(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call("on_group_dismissed", record, Told.BEFORE, op_user=record.actor)
 
 
-def _owner(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
+def _owner(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
     # Where nobody has stayed nobody knew another owner.
-    if record.owner is not None and _stayers(record, before):
-        yield _callback(
-            "on_group_info_changed",
-            record,
-            audience=_after(record, before),
-            changes={"owner": record.owner},
-        )
+    if record.owner is not None and anybody_stays:
+        yield _call("on_group_info_changed", record, Told.AFTER, changes={"owner": record.owner})
 
 
-def _role(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
+def _role(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
     granted = record.role is Role.ADMIN
-    yield _callback(
+    yield _call(
         "on_grant_administrator" if granted else "on_revoke_administrator",
         record,
-        audience=before,
+        Told.BEFORE,
         op_user=record.actor,
         member_list=list(record.users),
     )
 
 
-def _info(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback("on_group_info_changed", record, audience=before, changes=dict(record.changes))
+def _info(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call("on_group_info_changed", record, Told.BEFORE, changes=dict(record.changes))
 
 
-def _member_info(record: GroupRecord, before: tuple[str, ...]) -> Iterator[GroupCallback]:
-    yield _callback(
+def _member_info(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall]:
+    yield _call(
         "on_member_info_changed",
         record,
-        audience=before,
+        Told.BEFORE,
         changes={user: dict(record.changes) for user in record.users},
     )
 
 
-def _callback(
-    name: str, record: GroupRecord, *, audience: tuple[str, ...], **parameters: Any
-) -> GroupCallback:
-    return GroupCallback(name, {"group_id": record.group_id, **parameters}, audience)
+def _call(name: str, record: GroupRecord, told: Told, **parameters: Any) -> GroupCall:
+    return GroupCall(name, {"group_id": record.group_id, **parameters}, told)
 
 
-_Maker = Callable[[GroupRecord, tuple[str, ...]], Iterator[GroupCallback]]
+_Maker = Callable[[GroupRecord, bool], Iterator[GroupCall]]
 
 _MAKERS: Final[Mapping[RecordKind, tuple[_Maker, ...]]] = {
     RecordKind.CREATED: (_created,),

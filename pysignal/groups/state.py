@@ -12,8 +12,12 @@ snapshot restore the order in which a user joined several groups.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import islice
+from operator import length_hint
 from typing import Any, Final
 
 from pysignal.groups.records import GroupRecord, RecordKind, leavers
@@ -22,19 +26,25 @@ from pysignal.groups.rules import GroupType, Role
 SNAPSHOT_VERSION: Final = 1
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One membership, as the state holds it."""
+    """What there is to a membership; one object may stand for all who came in together."""
 
     role: Role
-    position: int  # counts the memberships of all groups, in the order in which they began
     joined_ms: int
     name_card: str = ""
 
 
 @dataclass(slots=True)
 class Group:
-    """One group, as the state holds it. `members` is in joining order."""
+    """One group, as the state holds it.
+
+    Attributes:
+        members: in joining order.
+        positions: of the same users, in the same order: counts the memberships of all groups, in
+            the order in which they began.
+        disbanding: whose lists of groups still name this one, while it ends.
+    """
 
     group_id: str
     group_type: GroupType
@@ -42,6 +52,8 @@ class Group:
     owner: str = ""
     info: dict[str, str] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    disbanding: Iterator[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,9 @@ class GroupState:
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
-        # The values are the same objects as in `_groups`; a user who is in no group has no entry.
-        self._joined: dict[str, dict[str, Group]] = {}
+        # The only group of a user, or all of them in the order of joining by their IDs: the same
+        # objects as in `_groups`. Most are in one; a user who is in no group has no entry.
+        self._joined: dict[str, Group | dict[str, Group]] = {}
         self._next_position = 0
 
     def __len__(self) -> int:
@@ -111,6 +124,17 @@ class GroupState:
         group = self._groups.get(group_id)
         return group is not None and user in group.members
 
+    def first_stranger(self, group_id: str, users: Sequence[str]) -> str | None:
+        """Return the first of some users who is no member of a group, if there is one."""
+        group = self._groups.get(group_id)
+        members = {} if group is None else group.members
+        return next((user for user in users if user not in members), None)
+
+    def count(self, group_id: str) -> int:
+        """Return how many members a group has; 0 for one that doesn't exist."""
+        group = self._groups.get(group_id)
+        return 0 if group is None else len(group.members)
+
     def member(self, group_id: str, user: str) -> MemberInfo | None:
         """Return what there is to read about a member, or `None` if `user` is not one."""
         group = self._groups.get(group_id)
@@ -136,20 +160,22 @@ class GroupState:
             count: members at most.
         """
         group = self._groups.get(group_id)
+        if group is None:
+            return [], 0
+        first = bisect_left(list(group.positions.values()), after)
         page: list[MemberInfo] = []
-        last = 0
-        for user, member in () if group is None else group.members.items():
-            if member.position < after or role not in (None, member.role):
+        for user, member in islice(group.members.items(), first, None):
+            if role is not None and member.role != role:
                 continue
             if len(page) == count:
-                return page, last
+                return page, group.positions[page[-1].user_id] + 1
             page.append(MemberInfo(user, member.role, member.name_card, member.joined_ms))
-            last = member.position + 1
         return page, 0
 
     def joined(self, user: str) -> tuple[str, ...]:
         """Return the IDs of the groups that `user` is in, in the order of joining them."""
-        return tuple(self._joined.get(user, ()))
+        joined = self._joined.get(user, {})
+        return (joined.group_id,) if isinstance(joined, Group) else tuple(joined)
 
     def apply(self, record: GroupRecord) -> None:
         """Make a record true. It is not judged, and what is so already is skipped."""
@@ -162,24 +188,41 @@ class GroupState:
             self._groups[record.group_id] = group
         for user in leavers(record):
             self._leave(group, user)
-        for user in record.entrants:
-            self._enter(group, user, record.time_ms)
+        self._enter(group, record.entrants, record.time_ms)
         if record.owner is not None:
             self._set_owner(group, record.owner)
         if record.role is not None:
             for user in record.users:
                 if user in group.members:
-                    group.members[user].role = record.role
+                    _change(group, user, role=record.role)
         if record.kind is RecordKind.MEMBER_INFO_SET:
             for user in record.users:
                 if user in group.members:
-                    group.members[user].name_card = dict(record.changes)["name_card"]
+                    _change(group, user, name_card=dict(record.changes)["name_card"])
         else:
             group.info.update(record.changes)
         if record.dismissed:
-            for user in tuple(group.members):
-                self._leave(group, user)
+            self.disband(group.group_id, len(group.members))
             del self._groups[group.group_id]
+
+    def disband(self, group_id: str, count: int) -> bool:
+        """Take a group that is to end from the lists of its members, some at a time.
+
+        Nobody may look at it between this and the record by which it ends.
+
+        Args:
+            group_id: a group that exists.
+            count: members at most.
+
+        Returns:
+            Whether there are more.
+        """
+        group = self._groups[group_id]
+        if group.disbanding is None:
+            group.disbanding = iter(tuple(group.members))
+        for user in islice(group.disbanding, count):
+            self._unjoin(group_id, user)
+        return length_hint(group.disbanding) > 0
 
     def state_hash(self) -> bytes:
         """Return 16 bytes that are equal for equal states, in every process and version."""
@@ -213,39 +256,68 @@ class GroupState:
         groups = [_group_from_builtins(group) for group in snapshot["groups"]]
         memberships = sorted(
             (
-                (member.position, user, group)
+                (position, user, group)
                 for group in groups
-                for user, member in group.members.items()
+                for user, position in group.positions.items()
             ),
             key=lambda membership: membership[0],
         )
         self._groups = {group.group_id: group for group in groups}
         self._joined = {}
         for _position, user, group in memberships:
-            self._joined.setdefault(user, {})[group.group_id] = group
+            self._join(group, user)
         self._next_position = snapshot["next_position"]
 
-    def _enter(self, group: Group, user: str, time_ms: int) -> None:
-        if user in group.members:
-            return
-        group.members[user] = Member(Role.MEMBER, self._next_position, time_ms)
-        self._next_position += 1
-        self._joined.setdefault(user, {})[group.group_id] = group
+    def _enter(self, group: Group, users: Sequence[str], time_ms: int) -> None:
+        entering = [user for user in users if user not in group.members]
+        first = self._next_position
+        self._next_position += len(entering)
+        group.members.update(dict.fromkeys(entering, Member(Role.MEMBER, time_ms)))
+        group.positions.update(zip(entering, range(first, self._next_position), strict=True))
+        elsewhere = [user for user in entering if user in self._joined]
+        alone = entering
+        if elsewhere:
+            alone = [user for user in entering if user not in self._joined]
+        self._joined.update(dict.fromkeys(alone, group))
+        for user in elsewhere:
+            self._join(group, user)
+
+    def _join(self, group: Group, user: str) -> None:
+        joined = self._joined.get(user)
+        if joined is None:
+            self._joined[user] = group
+        elif isinstance(joined, Group):
+            self._joined[user] = {joined.group_id: joined, group.group_id: group}
+        else:
+            joined[group.group_id] = group
 
     def _leave(self, group: Group, user: str) -> None:
         if group.members.pop(user, None) is None:
             return
+        del group.positions[user]
+        if group.disbanding is None:
+            self._unjoin(group.group_id, user)
+
+    def _unjoin(self, group_id: str, user: str) -> None:
         joined = self._joined[user]
-        del joined[group.group_id]
-        if not joined:
+        if not isinstance(joined, Group):
+            del joined[group_id]
+            if len(joined) > 1:
+                return
+            [self._joined[user]] = joined.values()
+        else:
             del self._joined[user]
 
     def _set_owner(self, group: Group, user: str) -> None:
         if group.owner in group.members:
-            group.members[group.owner].role = Role.MEMBER
+            _change(group, group.owner, role=Role.MEMBER)
         group.owner = user if user in group.members else ""
         if group.owner:
-            group.members[user].role = Role.OWNER
+            _change(group, user, role=Role.OWNER)
+
+
+def _change(group: Group, user: str, **changes: Any) -> None:
+    group.members[user] = replace(group.members[user], **changes)
 
 
 def _group_to_builtins(group: Group) -> dict[str, Any]:
@@ -256,7 +328,7 @@ def _group_to_builtins(group: Group) -> dict[str, Any]:
         "created_ms": group.created_ms,
         "info": dict(group.info),
         "members": [
-            [user, member.role.value, member.position, member.joined_ms, member.name_card]
+            [user, member.role.value, group.positions[user], member.joined_ms, member.name_card]
             for user, member in group.members.items()
         ],
     }
@@ -270,7 +342,8 @@ def _group_from_builtins(group: dict[str, Any]) -> Group:
         owner=group["owner"],
         info=dict(group["info"]),
         members={
-            user: Member(Role(role), position, joined_ms, name_card)
-            for user, role, position, joined_ms, name_card in group["members"]
+            user: Member(Role(role), joined_ms, name_card)
+            for user, role, _position, joined_ms, name_card in group["members"]
         },
+        positions={user: position for user, _role, position, *_ in group["members"]},
     )

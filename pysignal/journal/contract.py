@@ -19,6 +19,8 @@ class Journal(Protocol):
     async def append(self, records: Sequence[bytes], expected_position: int) -> None:
         """Make records durable; returns when they are.
 
+        One that is still under way 30 s after its hub began to close is cancelled: it has failed.
+
         Args:
             records: opaque bytes, in commit order, at least one.
             expected_position: how many records the caller believes to be in the journal.

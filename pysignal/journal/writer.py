@@ -13,6 +13,10 @@ from pysignal.journal.contract import Journal, NotOwner
 log = logging.getLogger("pysignal")
 
 
+# How long the end of a hub waits for an append, seconds: much longer than a disk takes that works.
+APPEND_S = 30.0
+
+
 class Writer:
     """Hands records to a journal and tells when they are durable.
 
@@ -121,7 +125,20 @@ class Writer:
         self._on_failed(self._failure)
 
     async def close(self) -> None:
-        """Wait until everything taken is durable, or has failed."""
+        """Wait until everything taken is durable, or has failed.
+
+        An append that takes longer than `APPEND_S` is cancelled, and one that does not heed it is
+        left behind: both count as failed.
+        """
         while self._task is not None:
-            await asyncio.wait({self._task})
+            task = self._task
+            await asyncio.wait({task}, timeout=APPEND_S)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=APPEND_S)
+            if not task.done():
+                task.remove_done_callback(self._ended)
+                self._task = None
+                log.error("the journal does not return from an append; it is left behind")
+                self._fail(TimeoutError(f"an append took over {APPEND_S} s"))
             await asyncio.sleep(0)  # its end is noted in a turn of its own
