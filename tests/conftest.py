@@ -70,11 +70,12 @@ def assert_runs_empty(machine: Machine) -> None:
         _read_facts(machine)
     machine.check()
     machine.advance(machine.now_ms + FAR_MS)
-    for _ in range(machine.stats()["users"] + 1):
+    named = machine.stats()
+    for _ in range(named["users"] + named["groups"] + 1):
         machine.hold("sweeper")
         machine.unhold("sweeper")
     left = machine.stats()
-    for name in ("open", "ended_remembered", "timers", "users", "facts_waiting"):
+    for name in ("open", "ended_remembered", "timers", "users", "groups", "facts_waiting"):
         assert left[name] == 0, f"{name}: {left[name]} left"
     assert left["free"] == left["slots"]
     assert left["invitees_pending"] == 0

@@ -325,7 +325,7 @@ def test_who_inherits_a_number_inherits_nothing_else(seed: int) -> None:
     village = Village(seed)
     acts = [village.open, village.operate, village.login, village.move, village.wait]
     acts += [village.leave, village.dismiss]
-    for step in range(scaled(2_500, at_least=250)):
+    for step in range(scaled(2_500, at_least=1_000)):
         village.rng.choices(acts, [30, 35, 15, 12, 15, 4, 2])[0]()
         if step % 10 == 0:
             village.check()
