@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import uvloop
 from busy import PATIENCE_S
+from scale import scaled
+from simulation.loop import SimulationLoop
 
 from pysignal import Hub, SignalingError, SignalingEvent, SignalingListener, VirtualClock
 from pysignal.journal import MemoryJournal
@@ -22,22 +25,16 @@ USERS = ["amy", "bob", "cy", "dee"]
 ACTS = "login login login invite invite group group cancel accept logout quit add".split()
 
 
+LOOPS: dict[str, Callable[[random.Random], Any]] = {
+    "asyncio": lambda _: asyncio.new_event_loop(),
+    "uvloop": lambda _: uvloop.new_event_loop(),
+    "shuffled": SimulationLoop,
+}
+
+
 async def turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-class ShuffledLoop(asyncio.SelectorEventLoop):
-    """Calls what is ready in a seeded order, where asyncio promises none to the hub's callers."""
-
-    rng: random.Random
-
-    def _run_once(self) -> None:
-        ready = list(self._ready)  # type: ignore[attr-defined]
-        self.rng.shuffle(ready)
-        self._ready.clear()  # type: ignore[attr-defined]
-        self._ready.extend(ready)  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
 
 
 class Witness(SignalingListener):
@@ -165,21 +162,17 @@ class YieldingJournal(MemoryJournal):
         await super().append(records, expected_position)
 
 
-@pytest.mark.parametrize("order", ["asyncio", "uvloop", "shuffled"])
+@pytest.mark.parametrize("order", list(LOOPS))
 def test_whatever_the_order_of_the_tasks_everybody_hears_everything_once_and_in_order(
     order: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for seed in range(400):
+    for seed in range(scaled(400)):
         rng = random.Random(f"{order} {seed}")
         monkeypatch.setattr("pysignal.commands.BACKLOG_MAX", rng.choice([1, 3, 512]))
         monkeypatch.setattr("pysignal.commands.RUN_NS", rng.choice([0, 1_000_000]))
         monkeypatch.setattr("pysignal.hub.TURN_NS", rng.choice([0, 1_000_000]))
         monkeypatch.setattr("pysignal.shard.STEPS_MAX", rng.choice([1, 1024]))
-        loop = uvloop.new_event_loop() if order == "uvloop" else asyncio.new_event_loop()
-        if order == "shuffled":
-            loop.close()
-            loop = ShuffledLoop()
-            loop.rng = rng
+        loop = LOOPS[order](rng)
         try:
             loop.run_until_complete(History(seed).run())
         except BaseException as error:

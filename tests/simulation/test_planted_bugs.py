@@ -1,0 +1,182 @@
+"""Bugs planted in the hub, each of which the simulation must find: its checks can fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from simulation.world import World
+
+from pysignal.commands import Commands
+from pysignal.courier import Courier
+from pysignal.hub import Hub
+from pysignal.journal.writer import Writer
+from pysignal.publisher import Publisher
+from pysignal.requests import Requests
+from pysignal.session import Session
+from pysignal.shard import Shard
+
+SEEDS_MAX = 60
+
+Patch = Callable[[type, str, Any], None]
+
+
+def tell_twice(patch: Patch) -> None:
+    """Each opening is told once more in the end of the turn."""
+    publish = Publisher.publish
+
+    def twice(self: Any) -> None:
+        take = self._machine.take
+        publish(_With(self, take=lambda: [event for event in take() for _ in "ab"]))
+
+    patch(Publisher, "publish", twice)
+
+
+def forget_somebody(patch: Patch) -> None:
+    """The last member of a group is not told."""
+    audience = Publisher._audience
+    patch(
+        Publisher, "_audience", lambda self, event: (audience(self, event) or [None])[:-1] or None
+    )
+
+
+def early(patch: Patch) -> None:
+    """Deadlines come 1 ms too soon."""
+    tick, due = Shard.tick, Hub._next_due_ms
+    patch(Shard, "tick", lambda self, now_ms: tick(self, now_ms + 1))
+    patch(Hub, "_next_due_ms", lambda self: (ms := due(self)) and ms - 1)
+
+
+def late(patch: Patch) -> None:
+    """The timer is set 1 ms too late."""
+    due = Hub._next_due_ms
+    patch(Hub, "_next_due_ms", lambda self: (ms := due(self)) and ms + 1)
+
+
+def no_timer(patch: Patch) -> None:
+    """No timer is set at all."""
+    patch(Hub, "_next_due_ms", lambda self: None)
+
+
+def tell_before_durable(patch: Patch) -> None:
+    """Events leave when their records have been handed over."""
+    write = Writer.write
+
+    def write_and_tell(self: Any, records: list[bytes]) -> None:
+        write(self, records)
+        self._on_durable(self.accepted)
+
+    patch(Writer, "write", write_and_tell)
+
+
+def answer_never(patch: Patch) -> None:
+    """Who waits for the journal is forgotten."""
+
+    async def wait(self: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    patch(Writer, "wait", wait)
+
+
+def answer_late(patch: Patch) -> None:
+    """An answer leaves some turns after the events that follow it."""
+    perform = Commands.perform
+
+    async def slow(self: Any, *args: Any) -> Any:
+        result = await perform(self, *args)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        return result
+
+    patch(Commands, "perform", slow)
+
+
+def deliver_inside_calls(patch: Patch) -> None:
+    """What was committed is delivered at once."""
+    schedule = Hub._schedule
+
+    def now(self: Any) -> None:
+        schedule(self)
+        if not getattr(self, "_delivering", False) and self._delivery.is_ready:
+            self._delivering = True
+            self._deliver()
+            self._delivering = False
+
+    patch(Hub, "_schedule", now)
+
+
+def answer_for_others(patch: Patch) -> None:
+    """Anybody's accept counts as that of a pending invitee."""
+    accept = Shard.accept
+
+    def for_others(self: Any, now_ms: int, actor: str, device: int, name: str, data: str) -> Any:
+        info = self.machine.info(name)
+        pending = [] if info is None else [u for u, s in info.statuses.items() if s == "pending"]
+        return accept(self, now_ms, pending[0] if pending else actor, 0, name, data)
+
+    patch(Shard, "accept", for_others)
+
+
+def forget_requests(patch: Patch) -> None:
+    """A retry takes effect again."""
+    patch(Requests, "_find", lambda self, user, name: None)
+
+
+def call_after_logout(patch: Patch) -> None:
+    """What waits for a slow listener is called after the logout too."""
+    patch(Courier, "close", lambda self: [])
+
+
+def call_side_by_side(patch: Patch) -> None:
+    """A slow listener is called again before it has returned."""
+
+    async def call(self: Any, method: Any, args: Any, about: Any) -> None:
+        task = asyncio.ensure_future(method(*args))
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.sleep(0)
+
+    patch(Courier, "_call", call)
+
+
+def end_in_silence(patch: Patch) -> None:
+    """A session that is too slow is not told that it was disconnected."""
+    ended = Session._ended
+    patch(Session, "_ended", lambda self, error, callback="": ended(self, error))
+
+
+class _With:
+    """An object with some attributes replaced."""
+
+    def __init__(self, target: Any, **attributes: Any) -> None:
+        self.__dict__.update({"_target": target, **attributes})
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        return _With(found, take=self.take) if name == "_machine" else found
+
+
+PLANTED = [
+    tell_twice, forget_somebody, early, late, no_timer, tell_before_durable, answer_never,
+    answer_late, deliver_inside_calls, answer_for_others, forget_requests, call_after_logout,
+    call_side_by_side, end_in_silence,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> None:
+    """A hub with a bug may leave anything behind."""
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(
+    plant: Callable[[Patch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch.setattr)
+    for seed in range(SEEDS_MAX):
+        try:
+            World(seed).run()
+        except AssertionError:
+            return
+    raise AssertionError(f"not found in {SEEDS_MAX} histories")
