@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -126,6 +126,12 @@ class Invitation(str):
         Begun soon after `invite` has returned, it yields every event from the opening on. The hub
         keeps the last 1,024 events of all invitations for those who begin later; older ones of this
         invitation are left out.
+
+        Raises:
+            NotLoggedIn, HubClosed: the session is not logged in, or the hub is not open. Where that
+                comes later, the iteration ends with it.
+            InvitationEnded, NotPermitted: as for `outcome`, by the first step of the iteration.
+            LimitExceeded: by a step, after the events that found room: it was read too slowly.
         """
         watch = _EventWatch(self._actor, str.__str__(self))
         return watch.follow(self._actor.hub.limits.queue_max)
@@ -263,7 +269,11 @@ class _EventWatch(Watch):
     """Somebody who iterates over the events."""
 
     def follow(self, capacity: int) -> EventStream:
-        _, past, is_over = self.actor.hub._watch(self)
+        hub = self.actor.hub
+        try:
+            _, past, is_over = hub._watch(self)
+        except (InvitationEnded, NotPermitted) as refusal:
+            return _RefusedStream(hub, refusal.again(), self.stop)
         self._queue = EventQueue(capacity, past)
         if is_over:
             self._queue.end()
@@ -279,3 +289,17 @@ class _EventWatch(Watch):
     def fail(self, error: SignalingError) -> None:
         self._queue.end(error)
         self.stop()
+
+
+class _RefusedStream(EventStream):
+    """An iteration that was refused; each step says so, when what it may rest on is durable."""
+
+    def __init__(self, hub: Hub, refusal: SignalingError, stop: Callable[[], None]) -> None:
+        queue = EventQueue(0)
+        queue.end(refusal)
+        super().__init__(queue, stop)
+        self._hub = hub
+
+    async def __anext__(self) -> Event:
+        await self._hub._until_durable()
+        return await super().__anext__()

@@ -451,6 +451,27 @@ async def test_an_iteration_is_read_by_one_task(hub: Hub, clock: VirtualClock) -
     assert (await first).kind == "accepted"
 
 
+@pytest.mark.parametrize("code", [8010, 8011])
+async def test_an_iteration_is_refused_by_its_steps_and_ends_when_it_is_closed(
+    hub: Hub, clock: VirtualClock, amy: Session, code: int
+) -> None:
+    handle = await amy.signaling.invite("bob")
+    eve = await hub.login("eve")
+    if code == 8010:
+        await handle.cancel()
+        await clock.settle()
+    refused: Any = aiter(Invitation(handle, eve))
+    for _ in range(2):
+        assert await code_of(anext(refused)) == code
+    await refused.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(refused)
+    assert (hub.stats()["watches"], len(eve._watches)) == (0, 0)
+    await eve.logout()
+    with pytest.raises(NotLoggedIn):
+        aiter(Invitation(handle, eve))
+
+
 async def test_a_handle_that_is_never_asked_costs_nothing(hub: Hub, amy: Session) -> None:
     for _ in range(10):
         await amy.signaling.invite("bob")

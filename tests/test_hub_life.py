@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -13,6 +14,7 @@ from slow_journal import SlowJournal
 
 from pysignal import (
     Call,
+    ConnectionListener,
     GroupListener,
     Hub,
     HubClosed,
@@ -169,7 +171,7 @@ async def test_who_knows_an_id_cannot_follow_what_is_not_theirs(
     with pytest.raises(NotPermitted):
         await Invitation(invitation, eve).outcome()
     with pytest.raises(NotPermitted):
-        aiter(Invitation(invitation, eve))
+        await anext(aiter(Invitation(invitation, eve)))
     waiting = asyncio.ensure_future(Invitation(invitation, bob).outcome())
     await clock.settle()
     await bob.signaling.accept(invitation)
@@ -295,3 +297,40 @@ async def test_a_version_conflict_names_both_versions(hub: Hub) -> None:
     with pytest.raises(VersionConflict) as refused:
         await amy.signaling.modify_invitation(invitation, "v3", expected_version=1)
     assert refused.value.details == {"expected": 1, "current": 2}
+
+
+async def test_a_hub_is_opened_once(clock: VirtualClock) -> None:
+    hub = Hub(clock=clock)
+    async with hub:
+        with pytest.raises(HubClosed, match="make a new one"):
+            await hub.open()
+        assert hub.is_open
+    with pytest.raises(HubClosed, match="make a new one"):
+        await hub.open()
+
+
+async def test_a_session_ends_with_the_block_that_holds_it(hub: Hub) -> None:
+    async with await hub.login("amy") as amy:
+        assert repr(amy) == "<Session amy device 1 online>"
+    assert not amy.online
+    assert repr(amy) == "<Session amy device 1 offline>"
+
+
+async def test_a_stream_ends_with_the_block_that_holds_it(hub: Hub, clock: VirtualClock) -> None:
+    amy, _ = await join(hub, "amy")
+    bob, _ = await join(hub, "bob")
+    async with bob.events() as events:
+        await amy.signaling.invite("bob")
+        assert (await anext(events)).kind == "opened"
+    await amy.signaling.invite("bob")
+    await clock.settle()
+    assert [event async for event in events] == []
+
+
+@pytest.mark.parametrize("base", [SignalingListener, ConnectionListener, GroupListener])
+def test_a_listener_may_pass_on_what_it_hears_to_its_base_class(base: type) -> None:
+    names = [name for name in vars(base) if name.startswith("on_")]
+    assert names
+    for name in names:
+        count = len(inspect.signature(getattr(base, name)).parameters) - 1
+        assert getattr(base(), name)(*[None] * count) is None

@@ -131,6 +131,11 @@ async def test_a12_what_waits_its_turn_is_durable_too_when_it_is_answered(
         await asyncio.gather(advancing, *calls)
 
 
+async def follow(name: Invitation) -> None:
+    async for event in name:
+        raise AssertionError(f"{event.kind} is told")
+
+
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_a12_a_handle_is_refused_for_what_ended_when_the_end_is_durable(
     clock: VirtualClock, is_lost: bool
@@ -143,15 +148,16 @@ async def test_a12_a_handle_is_refused_for_what_ended_when_the_end_is_durable(
         journal.shut()
         ending = begin(result_of(party.ends("cancel", name)))
         await turns(LONG)
-        asked = [begin(code_of(name.outcome()))]
-        asked.append(begin(code_of(Invitation(name, party.sessions["cy 1"]).outcome())))
+        handles = (name, Invitation(name, party.sessions["cy 1"]))
+        asked = [begin(code_of(handle.outcome())) for handle in handles]
+        asked += [begin(code_of(follow(handle))) for handle in handles]
         await turns(LONG)
         done = [call.done() for call in asked]
         journal.error = OSError("disk") if is_lost else None
         journal.release(all_later=True)
-        assert done == [False, False]
+        assert done == [False] * 4
         assert await ending == (6012 if is_lost else None)
-        assert await asyncio.gather(*asked) == [6012 if is_lost else 8010] * 2
+        assert await asyncio.gather(*asked) == [6012 if is_lost else 8010] * 4
 
 
 @pytest.mark.parametrize("act", PARTY_ENDS)
