@@ -8,13 +8,34 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON PYSIGNAL_BUILD
 
-.PHONY: demo test lint types bench bench-quick setup clean
+.PHONY: demo test histories fuzz lint types model asan soak soak-ids mutants coverage bench bench-quick setup clean
 
 demo: setup  ## thousands of real invitations, each outcome checked
 	@$(BIN)/pysignal demo $(ARGS)
 
 test: setup  ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+histories: setup  ## random histories against a model: N of them from SEED, OVER=hub|machine|both
+	@PYTHONPATH=tests $(BIN)/python -m oracle.bulk \
+		--count $(or $(N),100000) --seed $(or $(SEED),0) --over $(or $(OVER),both) $(ARGS)
+
+fuzz: setup  ## histories that a fuzzer makes up, for SECONDS
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip --disable-pip-version-check --quiet install "atheris>=2.3"
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
+asan: setup  ## all tests, cut to a tenth, under AddressSanitizer, UBSan and the leak check
+	@$(BIN)/python scripts/sanitized.py $(ARGS)
+
+soak: setup  ## a hundred million invitations through one process, whose memory must stay flat
+	@nice -n 10 $(BIN)/python tests/soak/flat_memory.py $(ARGS)
+
+soak-ids: setup  ## a hundred million invite IDs, and how many come twice
+	@nice -n 10 $(BIN)/python tests/soak/ids.py $(ARGS)
+
+mutants: setup  ## a bug for each promise of docs/invariants.md, and whether its check notices
+	@$(BIN)/python scripts/mutants.py $(ARGS)
 
 lint: setup  ## style of Python and Cython
 	@$(BIN)/ruff check
@@ -25,6 +46,12 @@ types: setup  ## types, and whether the stubs match the compiled modules
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml \
 		pysignal.engine pysignal.delivery
+
+model: setup  ## the design, searched through by Spin, with planted bugs; ARGS=--more searches further
+	@$(BIN)/python tests/model/check.py $(ARGS)
+
+coverage: setup  ## which lines the tests run, and that docs/coverage.md explains the others
+	@$(BIN)/python scripts/covered.py $(ARGS)
 
 bench: setup  ## figures beside their rivals: one table, and benchmarks/results/figures.json
 	@mkdir -p benchmarks/results

@@ -3,7 +3,7 @@
     .venv/bin/python scripts/variant.py sanitize
 
 makes build/variants/sanitize, compiled with PYSIGNAL_BUILD=sanitize, and prints that folder: what
-sanitizers and line coverage run in. Times are kept, so a second call builds only what changed.
+sanitizers and line coverage run in. Only what differs is copied, so a second call builds only that.
 """
 
 from __future__ import annotations
@@ -35,12 +35,21 @@ def copy_tree(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     for name in wanted:
         source, target = ROOT / name, folder / name
-        then, now = source.lstat(), target.lstat() if os.path.lexists(target) else None
-        if now is None or (then.st_mtime_ns, then.st_size) != (now.st_mtime_ns, now.st_size):
+        if contents(source) != contents(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
+            # With the time of now: what was built from the older file is older than the newer one,
+            # also where that was saved while the build went on.
+            shutil.copyfile(source, target, follow_symlinks=False)
+            shutil.copymode(source, target, follow_symlinks=False)
     made_from.write_text("\n".join(sorted(wanted)))
+
+
+def contents(path: Path) -> bytes | str | None:
+    """What a file holds, or where a link leads; None where there is neither."""
+    if path.is_symlink():
+        return str(path.readlink())
+    return path.read_bytes() if path.is_file() else None
 
 
 def compile_tree(folder: Path, mode: str, **environment: str) -> None:

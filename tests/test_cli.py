@@ -187,3 +187,12 @@ def test_conformance_gets_all_its_arguments(monkeypatch: pytest.MonkeyPatch) -> 
     assert call(monkeypatch, "conformance", "--over", "embedded", "here", "--help") == 3
     assert call(monkeypatch, "conformance") == 3
     assert given == [["--over", "embedded", "here", "--help"], []]
+
+
+def test_another_missing_module_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(name: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'anything_else'", name="anything_else")
+
+    monkeypatch.setattr("importlib.import_module", lack)
+    with pytest.raises(ModuleNotFoundError, match="anything_else"):
+        main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 
 from pysignal import conformance
-from pysignal.conformance import CannotRun, Recorder, Scenario, load
+from pysignal.conformance import CannotRun, Recorder, Scenario, load, report
 from pysignal.conformance.command import SHIPPED
 from pysignal.conformance.embedded import Embedded
-from pysignal.conformance.runner import Failure, identical, run
+from pysignal.conformance.runner import Failure, Heard, identical, run
 from pysignal.conformance.transport import Way
 
 HEARD_BY_BOB = {
@@ -265,6 +266,8 @@ def test_what_an_invitee_learned_from_a_push_comes_from_the_record_of_the_invite
         (1, True, False),
         ({"a": 1}, {"a": 1, "b": 2}, False),
         (["a", "b"], ["b", "a"], False),
+        (float("nan"), float("nan"), True),
+        (float("nan"), 1.0, False),
     ],
 )
 def test_parameters_are_compared_exactly(one: object, other: object, same: bool) -> None:
@@ -442,3 +445,71 @@ def test_bad_usage_is_told_apart_from_failures(
     assert main(files.folder / "missing.json") == 2
     assert main(files.folder / "empty") == 2
     assert "holds no scenario" in capsys.readouterr().err
+
+
+def test_a_long_list_is_shortened_and_its_size_told(files: Files) -> None:
+    crowd = [f"user {number}" for number in range(40)]
+    heard = {"expect": {"bob": [HEARD_BY_BOB | {"invitee_list": crowd}]}}
+    failure = files.run(INVITE, heard)
+    assert failure is not None
+    assert "… 40 in all" in report.failure(failure)
+
+
+def test_a_session_that_heard_nothing_is_told_so(files: Files) -> None:
+    failure = files.run(INVITE, RINGS, way=Deaf)
+    assert failure is not None
+    assert "+ heard    nothing" in report.failure(failure)
+
+
+def test_an_invite_id_that_is_used_twice_is_a_failure(files: Files) -> None:
+    class Repeating(Deaf):
+        async def call(self, session: str, op: str, arguments: Mapping[str, Any]) -> str | None:
+            return "always the same"
+
+    failure = files.run(INVITE, INVITE | {"save": "j"}, way=Repeating)
+    assert failure is not None
+    assert (failure.step, failure.lines[1]) == (2, "+ heard    that of an earlier invitation")
+
+
+def test_a_failure_before_the_first_step_is_told_as_that(files: Files) -> None:
+    class Shut(Deaf):
+        async def open(self, scenario: Scenario) -> None:
+            raise OSError("no way in")
+
+    failure = files.run(*GOOD, way=Shut)
+    assert failure is not None
+    assert "before step 1" in report.failure(failure)
+
+
+def test_a_way_is_looked_for_where_the_command_is_called(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files.folder / "way_beside.py").write_text(
+        "from pysignal.conformance.embedded import Embedded as Way\n"
+    )
+    monkeypatch.chdir(files.folder)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    assert main("--over", "way_beside:Way", files.write(*GOOD)) == 0
+
+
+def test_the_event_beside_a_callback_does_not_count_and_a_message_may() -> None:
+    heard = Heard(frozenset({"signaling", "message"}))
+    for name in ("on_signaling_event", "on_recv_c2c_text_message", "on_member_enter"):
+        heard.hear("amy", {"on": name})
+    assert heard.take() == {"amy": [{"on": "on_recv_c2c_text_message"}]}
+
+
+def test_a_number_and_a_bell_are_told_as_they_can_be_read(files: Files) -> None:
+    heard = {"expect": {"bob": [HEARD_BY_BOB | {"data": 5}]}}
+    failure = files.run(INVITE, heard, about="ring \x07")
+    assert failure is not None
+    told = report.failure(failure)
+    assert "about: ring \\x07" in told
+    assert "data=5" in told
+
+
+def test_without_uvloop_scenarios_run_on_the_loop_of_asyncio(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert main(files.write(*GOOD)) == 0

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pysignal import InvitationEnded, Limits, demo, listeners
+from pysignal import InvitationEnded, LimitExceeded, Limits, NotPermitted, demo, listeners
 from pysignal.demo import Settings, call, classroom, plot, rush, script
 from pysignal.demo.figures import Checks, Figures, Samples, duration
 from pysignal.demo.script import CALLER, FIRST, RACE, SECOND, Script
@@ -386,6 +386,48 @@ def test_an_answer_that_does_nothing_is_found(
     assert "call: the line was busy" in names
     assert "rush: rejected as the script gives" in names
     assert "in all: open at the end" in names
+
+
+def test_a_refused_call_is_found(
+    unseen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(rush, "PATIENCE_S", 0.3)
+    invite, accept = Shard.invite, Shard.accept
+
+    def full(shard: Shard, now_ms: int, actor: str, *args: Any) -> Any:
+        if actor == script.caller_name(0):
+            raise LimitExceeded("full")
+        return invite(shard, now_ms, actor, *args)
+
+    def refuse(shard: Shard, now_ms: int, actor: str, *args: Any) -> Any:
+        if actor.startswith(("student", "callee")):
+            raise NotPermitted("not you")
+        return accept(shard, now_ms, actor, *args)
+
+    monkeypatch.setattr(Shard, "invite", full)
+    monkeypatch.setattr(Shard, "accept", refuse)
+    assert demo.run(unseen) == 1
+    told = capsys.readouterr().out
+    assert {"class: every hand could be raised", "class: the chosen one can accept"} <= failed(told)
+    assert "full" in told
+    assert "not you" in told
+
+
+def test_an_answer_that_is_always_too_late_is_found(
+    unseen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rush, "PATIENCE_S", 0.3)
+    accept = Shard.accept
+
+    def late(shard: Shard, now_ms: int, actor: str, *args: Any) -> Any:
+        if actor.startswith("callee"):
+            raise InvitationEnded("too late")
+        return accept(shard, now_ms, actor, *args)
+
+    monkeypatch.setattr(Shard, "accept", late)
+    assert demo.run(unseen) == 1
+    assert "too late" in capsys.readouterr().out
 
 
 # -- its parts -------------------------------------------------------------------------------------

@@ -357,3 +357,14 @@ async def test_an_invitation_that_ended_before_a_restart_has_an_outcome(
         amy, _ = await later_login(hub, "amy")
         outcome = await asyncio.wait_for(Invitation(invite_id, amy).outcome(), 0.1)
         assert outcome.status == "accepted"
+
+
+async def test_an_entry_of_an_unknown_kind_refuses_the_opening(clock: VirtualClock) -> None:
+    journal = MemoryJournal()
+    async with Hub(clock=clock, journal=journal):
+        pass
+    await journal.append([b"?of a newer version"], len(journal.replay()))
+    hub = Hub(clock=clock, journal=journal)
+    with pytest.raises(ValueError, match="unknown kind b'\\?'"):
+        await hub.open()
+    assert not hub.is_open

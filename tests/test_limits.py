@@ -33,3 +33,9 @@ def test_a_limit_that_makes_no_sense_is_named(name: str, value: Any) -> None:
 )
 def test_what_is_remembered_may_be_nothing(name: str) -> None:
     assert getattr(Limits(**{name: 0}), name) == 0
+
+
+@pytest.mark.parametrize("value", [True, "16", None, 2.5])
+def test_a_limit_of_another_type_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match="sessions_per_user: int is needed"):
+        Limits(sessions_per_user=value)

@@ -346,3 +346,45 @@ async def test_what_is_on_its_way_to_a_session_counts_as_known(hub: Hub) -> None
     invite_id = await amy.signaling.invite("bob")
     info = SignalingInfo(invite_id, "amy", "", ("bob",))
     assert await code_of(bob.signaling.add_invited_signaling(info)) == 8012
+
+
+async def test_a_device_that_is_forgotten_and_not_swept_yet_begins_anew(
+    hub: Hub, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysignal.presence.FORGET_PER_LOGIN", 0)
+    amy, _ = await join(hub, "amy")
+    bob, ear = await join(hub, "bob")
+    name = await amy.signaling.invite("bob", timeout=2 * 86_400)
+    await clock.settle()
+    assert ids(ear) == [name]
+    await bob.logout()
+    await clock.advance(86_400)
+    _, ear = await join(hub, "bob", start="hot")
+    await clock.settle()
+    assert ids(ear) == [name]
+
+
+async def test_a_login_that_is_given_up_while_it_waits_its_turn_comes_to_nothing(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    advancing = await begin_mass_expiry(hub, clock)
+    login = asyncio.ensure_future(hub.login("amy"))
+    await asyncio.sleep(0)
+    login.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await login
+    await asyncio.wait_for(advancing, PATIENCE_S)
+    assert hub.stats()["sessions"] == 0
+
+
+async def test_a_notice_that_a_push_told_is_known_to_the_session(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    amy, _ = await join(hub, "amy")
+    name = await amy.signaling.invite("bob", timeout=0, online_user_only=True)
+    bob, ear = await join(hub, "bob")
+    pushed = SignalingInfo(name, "amy", "", ["bob"])
+    await bob.signaling.add_invited_signaling(pushed)
+    assert await code_of(bob.signaling.add_invited_signaling(pushed)) == 8012
+    await clock.settle()
+    assert ids(ear) == []

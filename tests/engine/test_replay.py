@@ -8,12 +8,12 @@ doesn't belong to a copy is refused before it changes anything.
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 from machine_histories import GROUPS, KEY, REFUSALS, USERS, History, replay
 
-from pysignal.engine import snapshot
+from pysignal.engine import records, snapshot
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.machine import Machine
 from pysignal.engine.refused import Refused
@@ -410,3 +410,30 @@ def test_slices_are_asked_for_within_the_table() -> None:
     history = small_history()
     piece, following = snapshot.take_slice(history.machine, 2, 2**32 - 1)
     assert following is None
+
+
+@pytest.mark.parametrize("invitees", ["invitee 1", ["invitee 1", "invitee 2"]], ids=["one", "list"])
+def test_a_snapshot_that_contradicts_itself_is_refused(invitees: str | list[str]) -> None:
+    machine = Machine(now_ms=1_000, key=KEY, entropy=Entropy(1))
+    machine.open(1_000, "inviter 1", invitees, timeout_ms=100)
+    machine.take()
+    piece, _ = snapshot.take_slice(machine, 0, 1_000)
+
+    def refusal(changed: bytes) -> str:
+        try:
+            snapshot.Restore(Machine(now_ms=1_000, key=KEY)).load(changed)
+        except (ValueError, MemoryError) as error:
+            return str(error)
+        return ""
+
+    assert refusal(piece) == ""
+    to_oneself = piece.replace(b"invitee 1", b"inviter 1")
+    assert refusal(to_oneself) == "nobody invites oneself, or anybody twice"
+    refusals = set()
+    for byte, value in product(range(len(piece)), range(5)):
+        refusals.add(refusal(piece[:byte] + bytes([value]) + piece[byte + 1 :]))
+    assert any("open without anybody pending" in told for told in refusals)
+
+
+def test_a_reader_tells_how_much_is_left() -> None:
+    assert len(records.Reader(b"abc")) == 3

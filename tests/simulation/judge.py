@@ -25,7 +25,9 @@ def judge_life(world: World) -> None:
         return  # nothing need end, nor be told, once the journal has failed
     assert world.hub.stats()["open"] == 0, "invitations are open long after their deadlines"
     for invite_id in sorted(world.followed):
-        assert world.truth[invite_id][-1].ends, f"{invite_id}: its end was not told"
+        events = world.truth[invite_id]
+        assert events, f"{invite_id}: nothing was told of it"
+        assert events[-1].ends, f"{invite_id}: its end was not told"
     for login in world.logins:
         if login.entered_at is not None and not login.is_over:
             _judge_login(world, login)

@@ -9,6 +9,7 @@ from simulation.heard import Heard
 
 from pysignal import ConnectionListener, Invitation, Session, SignalingEvent, SignalingListener
 from pysignal.groups.callbacks import GroupListener
+from pysignal.streams import EventStream
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -44,11 +45,11 @@ class Login:
         if style == "queued":
             self.session.add_signaling_listener(QueuedEar(self))
 
-    async def read(self) -> None:
-        """Read the events of the session as an iterator, slowly, until they end."""
+    async def read(self, events: EventStream) -> None:
+        """Read events of the session, slowly, until they end."""
         world, heard = self.place.world, Heard(self, "reader")
         self.heard.append(heard)
-        async for event in self.session.events():
+        async for event in events:
             heard.take(event)
             if world.rng.random() < 0.3:
                 await asyncio.sleep(world.rng.choice([0, 0.001, 0.3]))
@@ -97,7 +98,8 @@ class Place:
             f"{[info.invite_id for info in snapshot.ended]}",
         )
         if self.style == "reader" and login.session.online:
-            world.begin(f"{self} reads", login.read(), may_be_cancelled=False)
+            events = login.session.events()  # from now on, whenever it is read first
+            world.begin(f"{self} reads", login.read(events), may_be_cancelled=False)
 
     async def go(self) -> None:
         """Log out."""

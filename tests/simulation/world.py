@@ -188,7 +188,9 @@ class World(Acts):
             self.trace.note("hub", f"opened at position {self.hub.shard.machine.position}")
             for user in USERS:  # what a restart has brought back ends in time as well
                 for info in self.hub.shard.machine.opened_by(user):
-                    self.follow(info.invite_id)
+                    due_ms = info.expires_at or info.opened_at + LIFETIME_S * 1000
+                    if due_ms + self.limits.ended_keep_s * 1000 > self._opened_ms:
+                        self.follow(info.invite_id)  # else it is forgotten as soon as it ends
             await self._answered("server puts g", self.hub.groups.put("g", USERS))
             places = [Place(self, user, device) for user in USERS for device in "12"]
             for _ in range(self.rng.randint(20, 60)):
