@@ -28,7 +28,11 @@ FOUND = TESTS.parent / "build" / "fuzz"
 def fuzz(over: str, options: list[str]) -> None:
     """Run libFuzzer in this process; it does not return."""
     loop = asyncio.new_event_loop()
-    atheris.Setup([sys.argv[0], *options], lambda data: run_input(over, data, loop))
+    # A merge starts its program again and again, so there has to be one.
+    program = FOUND / f"{over}.sh"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m fuzz --over {over} -- "$@"\n')
+    program.chmod(0o755)
+    atheris.Setup([str(program), *options], lambda data: run_input(over, data, loop))
     atheris.Fuzz()
 
 
@@ -56,7 +60,8 @@ def main() -> int:
         found, kept = FOUND / over, CORPUS / over
         found.mkdir(parents=True, exist_ok=True)
         if args.keep:
-            options = ["-merge=1", str(kept), str(found)]
+            # Each for code that no other reaches; how often it is reached would keep thousands.
+            options = ["-merge=1", "-use_counters=0", str(kept), str(found)]
         else:
             options = [f"-max_total_time={args.seconds}", "-print_final_stats=1", str(found)]
             options += [str(kept), f"-artifact_prefix={found}/"]
