@@ -141,6 +141,7 @@ class GroupOperations:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         groups = self._groups
+        group_id, user = text.group_id(group_id), text.user_id(user, "user")
         await self._simple(
             "set_group_member_role", groups.set_role, group_id, user, role, request_id=request_id
         )
@@ -154,6 +155,7 @@ class GroupOperations:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         groups = self._groups
+        group_id, user = text.group_id(group_id), text.user_id(user, "user")
         await self._simple(
             "transfer_group_owner", groups.transfer_owner, group_id, user, request_id=request_id
         )
@@ -194,6 +196,7 @@ class GroupOperations:
             InvalidParameter, NoGroupPermission, NoSuchGroup, NotLoggedIn.
         """
         groups = self._groups
+        group_id, user = text.group_id(group_id), text.user_id(user, "user")
         await self._simple(
             "set_group_member_info",
             groups.set_member_info,

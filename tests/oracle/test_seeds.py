@@ -17,6 +17,20 @@ from pysignal import Limits
 NOBODY = "", ""
 
 FAILED: dict[str, tuple[Limits, list[Act]]] = {
+    "a request ID that was used before was told of before a user ID that is none": (
+        Limits(),
+        [
+            Act("login", ("amy", "1"), {"start": "cold", "anew": True}),
+            Act(
+                "modify_invitation", ("amy", "1"), {"invite_id": "", "data": "d", "request_id": "r"}
+            ),
+            Act(
+                "transfer_group_owner",
+                ("amy", "1"),
+                {"group_id": "g", "user": "\x85", "request_id": "r"},
+            ),
+        ],
+    ),
     "a device that replaced its own session was lost where no devices are remembered": (
         Limits(devices_remembered=0),
         [
