@@ -250,7 +250,9 @@ class Drawer(Drawing):
 
     def timeout(self) -> Any:
         ms = self.timeout_ms()
-        return self.odd(ms / 1000, (*BAD_TIMEOUTS, 0.0004, 0.0016), 60)
+        # Such as are rounded to the same; what is above 0 is 1 ms at least.
+        rounded = ((ms - 0.4) / 1000, (ms + 0.4) / 1000) if ms > 1 else (0.0004,) * ms
+        return self.odd(ms / 1000, (*BAD_TIMEOUTS, *rounded), 60)
 
     def options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"data": self.data(), "timeout": self.timeout()}
