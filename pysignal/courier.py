@@ -8,6 +8,7 @@ the task it runs in: neither takes anything from the listeners after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections import deque
@@ -60,6 +61,7 @@ class Courier:
         """
         if not self._waiting or self._waiting[-1][3] is not about:
             if self._count >= self._capacity:
+                _discard(args)
                 return False
             self._count += 1
         self._waiting.append((method, args, subscription, about))
@@ -161,11 +163,10 @@ def log_failure(method: Callable[..., Any], about: Event | Call | str) -> None:
 
 async def _withdraw_cancellation(task: asyncio.Task[Any]) -> None:
     """Undo that a listener has cancelled the task it runs in."""
-    try:
+    with contextlib.suppress(asyncio.CancelledError):  # where it was not thrown yet
         await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        while task.uncancel():
-            pass
+    while task.uncancel():
+        pass
 
 
 def _discard(args: tuple[Any, ...]) -> None:

@@ -57,6 +57,7 @@ LEFT_OUT = [
     "--ignore=tests/test_drain.py",
     "--ignore=tests/invariants/test_planted.py",
     "--ignore=tests/simulation/test_planted_bugs.py",
+    "--ignore=tests/fuzz",
     "--ignore=tests/oracle",
     "--ignore=tests/scarce",
     "--ignore=tests/soak",

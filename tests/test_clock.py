@@ -277,3 +277,8 @@ async def test_deadlines_are_met_to_the_millisecond_whatever_the_steps(clock: Vi
             await clock.advance(choose.choice([0, 0.0004, 0.001, 0.05, 1.5]))
         await clock.advance(100)
         assert {event.invite_id: event.time for event in ear.events} == due
+
+
+def test_a_virtual_clock_shows_its_time() -> None:
+    clock = VirtualClock()
+    assert repr(clock) == f"<VirtualClock at {clock.now_ms()} ms>"

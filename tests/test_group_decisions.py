@@ -375,6 +375,15 @@ def test_a_user_who_comes_back_stands_last_with_a_clean_card() -> None:
     assert (member.role, member.name_card, member.joined_ms) == (Role.MEMBER, "", 3)
 
 
+def test_a_group_that_does_not_exist_has_nobody_in_it() -> None:
+    groups = settled(GroupType.MEETING)
+    groups.apply(groups.dismiss("amy", "g"))
+    for group_id in ("g", "never"):
+        assert groups.member_page(group_id, None, 0, 10) == ([], 0)
+        assert (groups.count(group_id), groups.members(group_id)) == (0, ())
+        assert (groups.get(group_id), groups.member(group_id, "amy")) == (None, None)
+
+
 def test_applying_a_record_of_what_is_gone_is_skipped() -> None:
     groups = settled(GroupType.MEETING)
     records = [

@@ -260,6 +260,18 @@ async def test_a_logout_fails_those_who_wait_and_ends_nothing(
     assert (await handle.outcome()).status == "accepted"
 
 
+async def test_a_logout_fails_all_who_wait_however_many(
+    clock: VirtualClock, amy: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysignal.session.FAILED_PER_TURN", 2)
+    handle = await amy.signaling.invite("bob")
+    waiting = [later(handle.outcome()) for _ in range(7)]
+    await clock.settle()
+    await amy.logout()
+    async with asyncio.timeout(5):
+        assert [await code_of(each) for each in waiting] == [6014] * 7
+
+
 async def test_a_kicked_session_fails_those_who_wait(
     hub: Hub, clock: VirtualClock, amy: Session
 ) -> None:

@@ -28,6 +28,7 @@ from pysignal import (
     SignalingListener,
     VersionConflict,
     VirtualClock,
+    delivery,
 )
 
 pytestmark = pytest.mark.anyio
@@ -334,3 +335,30 @@ def test_a_listener_may_pass_on_what_it_hears_to_its_base_class(base: type) -> N
     for name in names:
         count = len(inspect.signature(getattr(base, name)).parameters) - 1
         assert getattr(base(), name)(*[None] * count) is None
+
+
+def test_an_entry_of_the_queue_is_made_by_delivery_alone() -> None:
+    with pytest.raises(TypeError, match=r"Delivery\.post"):
+        delivery.Entry()
+
+
+async def test_callbacks_of_a_sink_wait_for_their_records(clock: VirtualClock) -> None:
+    class Bin:
+        def __init__(self) -> None:
+            self.kinds: list[str] = []
+
+        def deliver(self, events: list[Any], receivers: list[list[Session]]) -> None:
+            self.kinds += [event.kind for event in events]
+
+    journal, sink = SlowJournal(), Bin()
+    async with Hub(clock=clock, journal=journal, sink=sink) as hub:
+        await hub.invite_as("amy", "bob")
+        await clock.settle()
+        journal.shut()
+        asking = asyncio.ensure_future(hub.invite_as("amy", "cy"))
+        await clock.settle()
+        assert sink.kinds == ["opened"]
+        journal.release(all_later=True)
+        await asking
+        await clock.settle()
+        assert sink.kinds == ["opened"] * 2

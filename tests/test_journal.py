@@ -308,6 +308,21 @@ async def test_a_failed_append_stops_every_answer_and_event(
     assert caplog.records
 
 
+async def test_a_failed_append_fails_what_waits_its_turn(
+    kept: Hub, journal: SlowJournal, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysignal.commands.BACKLOG_MAX", 2)
+    journal.shut()
+    journal.error = OSError("disk")
+    calls = [begin(kept.invite_as("amy", f"user {number}")) for number in range(6)]
+    await clock.settle()
+    assert kept.stats()["commands_waiting"] == 4, "they wait for the events of the first"
+    journal.release()
+    assert [await code_of(asyncio.wait_for(call, PATIENCE_S)) for call in calls] == [6012] * 6
+    assert kept.stats()["commands_waiting"] == 0
+    assert kept.stats()["open"] == 2
+
+
 async def test_a_restart_after_a_failure_has_what_was_durable(
     journal: SlowJournal, clock: VirtualClock
 ) -> None:

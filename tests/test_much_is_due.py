@@ -10,6 +10,7 @@ import pytest
 from ears import Ear, join
 
 from pysignal import Clock, Hub, Limits, SignalingInfo, VirtualClock
+from pysignal.shard import MORE
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +75,55 @@ async def test_what_is_due_makes_room_in_a_full_table(
     clock.pass_by(1000)
     await hub.invite_as("bob", "amy", timeout=1)
     assert (hub.stats()["open"], hub.stats()["invitees_timed_out"]) == (1, DUE)
+
+
+async def test_what_is_due_and_fails_in_its_turn_is_logged_and_ends_later(
+    hub: Hub,
+    clock: LateClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("pysignal.shard.STEPS_MAX", 2)
+    _, ear = await join(hub, "bob")
+    for _ in range(DUE):
+        await hub.invite_as("bob", "amy", timeout=1)
+    await clock.settle()
+    tick, results = hub.shard.tick, [MORE, MemoryError("once")]
+
+    def failing(now_ms: int) -> Any:
+        if not results:
+            return tick(now_ms)
+        result = results.pop(0)
+        if isinstance(result, MemoryError):
+            raise result
+        return result
+
+    monkeypatch.setattr(hub.shard, "tick", failing)
+    await clock.advance(1)
+    await clock.advance(1)
+    assert results == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "what was due could not be carried out"
+    ]
+    heard = [call[0] for call in ear.take() if call[0] == "invitation_timeout"]
+    assert heard == ["invitation_timeout"] * DUE
+
+
+async def test_what_a_group_has_open_is_found_and_ended_in_slices(
+    hub: Hub, clock: LateClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysignal.shard.STEPS_MAX", 1)
+    await hub.groups.put("g", ["amy", "bob"])
+    amy, ear = await join(hub, "amy")
+    opened = [await hub.invite_in_group_as("bob", "g", ["amy"]) for _ in range(DUE)]
+    found = await amy.signaling.open_invitations("g")
+    assert [info.invite_id for info in found] == opened
+    await clock.settle()
+    ear.take()
+    await hub.groups.dismiss("g")
+    await clock.settle()
+    assert [call[:2] for call in ear.take()] == [("invitation_cancelled", name) for name in opened]
+    assert hub.stats()["open"] == 0
 
 
 async def test_a_timer_that_comes_after_the_end_of_the_hub_does_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 
@@ -139,6 +140,29 @@ async def test_a_hang_up_told_as_the_hub_closes_is_not_told_again(
         await clock.settle()
         hang_up = await amy.signaling.invite("bob", timeout=0)
     assert rung(ear) == [hang_up], "closing delivers what was committed"
+    async with again() as hub:
+        _, ear = await join(hub, "bob")
+        await clock.settle()
+        assert rung(ear) == []
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["in a turn", "as the hub closes"])
+async def test_more_hang_ups_than_one_turn_notes_are_not_told_again(
+    again: MakeHub, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    monkeypatch.setattr("pysignal.hub.TOLD_PER_TURN", 2)
+    async with again() as hub:
+        amy, _ = await join(hub, "amy")
+        _, ear = await join(hub, "bob")
+        await clock.settle()
+        calls = [amy.signaling.invite("bob", timeout=0) for _ in range(7)]
+        hang_ups = await asyncio.gather(*calls)
+        if not closes:
+            await clock.settle()
+            assert rung(ear) == hang_ups
+            assert hub._delivery.told == [], "one turn after the other has noted them"
+    if closes:
+        assert rung(ear) == hang_ups
     async with again() as hub:
         _, ear = await join(hub, "bob")
         await clock.settle()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ears import ConnectionEar, Ear
+from machine_talk import START_MS, make
 from slow_journal import SlowJournal
 
 from pysignal import (
@@ -19,6 +20,7 @@ from pysignal import (
     SignalingListener,
     VirtualClock,
 )
+from pysignal.delivery import Delivery, Receiver
 from pysignal.journal import MemoryJournal
 
 pytestmark = pytest.mark.anyio
@@ -286,3 +288,42 @@ async def test_an_append_that_is_too_slow_is_cancelled_when_a_hub_closes(
         await calling
     assert journal.under_way == 0
     assert ear.heard == []
+
+
+# -- without memory --------------------------------------------------------------------------------
+
+
+class Scarce:
+    """A key that stands where another is looked up, with no memory to compare the two."""
+
+    def __init__(self, other: str) -> None:
+        self.hash = hash(other)
+        self.is_out = True
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if self.is_out:
+            raise MemoryError
+        return False
+
+
+def test_a_sink_takes_what_there_is_memory_for_and_the_rest_later() -> None:
+    machine = make()
+    bob = Receiver("bob", "1")
+    bob.online = True
+    delivery = Delivery(lambda *_: None)
+    names = [machine.open(START_MS, "amy", "bob") for _ in range(3)]
+    for event in machine.take():
+        delivery.post_event(event, [bob], 0)
+    key = Scarce(names[1])
+    delivery.watchers[key] = []  # type: ignore[index]
+    taken, receivers = delivery.take_all()
+    assert ([event.invite_id for event in taken], receivers) == (names[:1], [[bob]])
+    with pytest.raises(MemoryError):
+        delivery.take_all()
+    assert len(delivery) == 2
+    key.is_out = False
+    taken, receivers = delivery.take_all()
+    assert ([event.invite_id for event in taken], receivers) == (names[1:], [[bob]] * 2)

@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from delivery.stage import OPERATIONS, set_up
 from ears import ConnectionEar, Ear, join
+from machine_talk import START_MS, make
 
 from pysignal import (
     ConnectionListener,
     GroupListener,
     Hub,
+    Limits,
     Session,
     SignalingListener,
     VirtualClock,
 )
+from pysignal.delivery import Call, Delivery, Receiver
+from pysignal.engine.facts import Event
 
 pytestmark = pytest.mark.anyio
 
@@ -153,11 +157,14 @@ def test_what_any_callback_raises_is_logged_and_keeps_nothing_from_anybody(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("how", ["plain", "async"])
+@pytest.mark.parametrize(
+    "where", ["on_receive_new_invitation", "on_signaling_event", "on_member_invited"]
+)
 def test_what_ends_the_program_leaves_the_loop_and_who_goes_on_with_it_loses_nobody(
-    error: type[BaseException], how: str
+    error: type[BaseException], how: str, where: str
 ) -> None:
     def do(name: str) -> None:
-        if name == "on_receive_new_invitation":
+        if name == where:
             raise error
 
     loop = asyncio.SelectorEventLoop()
@@ -166,15 +173,19 @@ def test_what_ends_the_program_leaves_the_loop_and_who_goes_on_with_it_loses_nob
     async def begin() -> tuple[Hub, list[Ear]]:
         hub = Hub(clock=clock)
         await hub.open()
+        await hub.groups.put("crew", ["bob"])
+        await clock.settle()
         ears = [(await join(hub, "bob", "0"))[1]]
         bad = await hub.login("bob", "1")
         bad.add_signaling_listener(listener(SignalingListener, do, how))
+        bad.groups.add_group_listener(listener(GroupListener, do, how))
         ears.append((await join(hub, "bob", "2"))[1])
         return hub, ears
 
     hub, ears = loop.run_until_complete(begin())
 
     async def ring() -> None:
+        await hub.groups.add("crew", ["cy"])
         await hub.invite_as("amy", "bob")
         await clock.settle()
 
@@ -186,6 +197,117 @@ def test_what_ends_the_program_leaves_the_loop_and_who_goes_on_with_it_loses_nob
     assert [len(ear.heard) for ear in ears] == [1, 1]
     loop.run_until_complete(hub.close())
     loop.close()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_listener_that_cancels_its_own_task_more_than_once_leaves_nothing_of_it(
+    hub: Hub, clock: VirtualClock, waits: bool
+) -> None:
+    heard: list[tuple[str, int]] = []
+
+    class Vandal(SignalingListener):
+        async def on_receive_new_invitation(self, invite_id: str, *_: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            heard.append((invite_id, task.cancelling()))
+            for _ in range(3):
+                task.cancel()
+            if waits:
+                await asyncio.sleep(0)
+
+    await hub.login("bob", listener=Vandal())
+    ids = [await hub.invite_as("amy", "bob") for _ in range(3)]
+    await clock.settle()
+    assert heard == [(invite_id, 0) for invite_id in ids]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_listeners_that_hang_at_the_news_of_the_end_too_are_stopped(
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    count: int,
+) -> None:
+    async def some_turns(*_: object, **__: object) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(asyncio, "wait", some_turns)  # so that no time is measured
+    begun: list[str] = []
+
+    class Hanging(SignalingListener):
+        async def on_receive_new_invitation(self, *_: Any) -> None:
+            begun.append("call")
+            await asyncio.Event().wait()
+
+    class HangingAtTheEnd(ConnectionListener):
+        async def on_disconnected(self, error: Exception) -> None:
+            begun.append("news")
+            await asyncio.Event().wait()
+
+    async with Hub(clock=clock) as hub:
+        bob = await hub.login("bob", listener=Hanging())
+        for _ in range(count):
+            bob.add_connection_listener(HangingAtTheEnd())
+        await hub.invite_as("amy", "bob")
+        await clock.settle()
+    assert begun == ["call", "news"]
+    logged = [record for record in caplog.records if record.name == "pysignal"]
+    assert len(logged) == 1, "of the call, which was not the last"
+    assert [task for task in asyncio.all_tasks() if "Courier" in repr(task)] == []
+
+
+@pytest.mark.parametrize("limits", [Limits(queue_max=2)])
+@pytest.mark.parametrize("make", [asyncio.Future, lambda: asyncio.Event().wait()])
+async def test_what_plain_methods_give_back_waits_within_the_same_limit(
+    hub: Hub, clock: VirtualClock, limits: Limits, make: Any
+) -> None:
+    class Returning(SignalingListener):
+        def on_receive_new_invitation(self, *_: Any) -> Any:
+            return make()
+
+    bad = await hub.login("bob", "1", listener=Returning())
+    connection = ConnectionEar()
+    bad.add_connection_listener(connection)
+    _, ear = await join(hub, "bob", "2")
+    for _ in range(4):
+        assert bad.online, "one is awaited and two wait"
+        await hub.invite_as("amy", "bob")
+        await clock.settle()
+    assert (bad.online, connection.heard) == (False, [("disconnected", 7008)])
+    assert len(ear.heard) == 4
+
+
+async def test_what_raises_beneath_the_listeners_is_told_and_keeps_nothing_from_others() -> None:
+    """Neither sessions nor handles raise; delivery holds whatever they do."""
+    failures: list[tuple[object, str]] = []
+    heard: list[str] = []
+
+    class Bad(Receiver):
+        def _call_back(self, call: Call) -> None:
+            raise ValueError(call.name)
+
+        def feed(self, event: Event) -> None:
+            raise ValueError(event.kind)
+
+    class Good(Bad):
+        def _call_back(self, call: Call) -> None:
+            heard.append(call.name)
+
+        def feed(self, event: Event) -> None:
+            heard.append(event.kind)
+
+    bad, good = Bad("bob", "1"), Good("bob", "2")
+    bad.online = good.online = True
+    delivery = Delivery(lambda method, about: failures.append((method, about)))
+    machine = make()
+    invitation = machine.open(START_MS, "amy", "bob")
+    delivery.watchers[invitation] = [good, bad, good]
+    delivery.post_event(machine.take()[0], None, 0)
+    delivery.post(Call("on_group_dismissed", (), "crew"), [bad, good], None, 0)
+    assert not delivery.drain(1, lambda: 0)
+    assert heard == ["opened", "opened", "on_group_dismissed"]
+    assert failures == [(bad.feed, invitation), (bad._call_back, "crew")]
 
 
 # -- calling back ----------------------------------------------------------------------------------

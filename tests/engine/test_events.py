@@ -244,3 +244,15 @@ def test_copies_own_texts_of_their_own() -> None:
     copy.check()
     del copy
     gc.collect()
+
+
+def test_events_taken_in_pieces_while_more_are_made_come_once_and_in_order() -> None:
+    machine = make()
+    told: list[tuple[int, str]] = []
+    for number in range(400):
+        machine.open(START_MS, "a", f"b {number}", f"text {number}")
+        if number % 3 == 2:
+            told += [(event.position, event.data) for event in machine.take(number * 2 // 3)]
+    assert len(told) == 265
+    told += [(event.position, event.data) for event in machine.take()]
+    assert told == [(number + 1, f"text {number}") for number in range(400)]

@@ -286,6 +286,30 @@ def test_a_full_table_refuses_a_record_and_changes_nothing() -> None:
         copy.check()
 
 
+def test_a_copy_of_a_smaller_table_refuses_what_it_has_no_slot_for() -> None:
+    started_ms = 1_700_000_000_000
+    original = Machine(key=KEY, entropy=Entropy(1), now_ms=started_ms, journaled=True)
+    copy = Machine(key=KEY, now_ms=started_ms, journaled=True, capacity=1, ended_max=0)
+    slots = 1 + 65_536  # beside its own there are those of ends that nobody has taken yet
+    for _ in range(slots):
+        original.open(started_ms, "a", "b")
+    for record in original.records():
+        snapshot.apply(copy, record)
+    before = copy.state_hash()
+    assert before == original.state_hash()
+    original.open(started_ms, "a", "b")
+    [record] = original.records()
+    with pytest.raises(MemoryError, match=f"position {slots + 1}"):
+        snapshot.apply(copy, record)
+    assert copy.state_hash() == before
+    copy.check()
+    whole, rest = snapshot.take_slice(original, 0, slots + 1)
+    assert rest is None
+    restore = snapshot.Restore(Machine(key=KEY, now_ms=started_ms, capacity=1, ended_max=0))
+    with pytest.raises(MemoryError, match="no room for another invitation"):
+        restore.load(whole)
+
+
 def sliced(history: History, slots: int) -> list[bytes]:
     slices = []
     at: int | None = 0
