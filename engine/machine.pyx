@@ -520,7 +520,10 @@ cdef class Machine:
 
     def open_in(self, str group_id not None):
         """The open invitations of a group, oldest first."""
-        return [self.info(name) for name in self.open_ids_in(group_id)]
+        cdef list out = []
+        for name in self.open_ids_in(group_id):
+            out.append(self.info(name))
+        return out
 
     def open_ids_in(self, str group_id not None):
         """The IDs of the open invitations of a group, oldest first."""
