@@ -145,10 +145,15 @@ def test_a_member_of_the_class_notes_what_must_not_happen() -> None:
 def test_a_signal_outside_of_a_coroutine_stops_what_runs(
     signum: int, error: type[BaseException]
 ) -> None:
-    before = signal.getsignal(signum)
-    with pytest.raises(error), Stoppable():
-        os.kill(os.getpid(), signum)
-    assert signal.getsignal(signum) is before
+    # A process that was started in the background may have been told to ignore SIGINT.
+    handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+    started_with = signal.signal(signum, handler)
+    try:
+        with pytest.raises(error), Stoppable():
+            os.kill(os.getpid(), signum)
+        assert signal.getsignal(signum) is handler
+    finally:
+        signal.signal(signum, started_with)
 
 
 def test_a_coroutine_that_cancels_itself_is_no_signal() -> None:

@@ -150,7 +150,8 @@ class Drawing:
             ms = self.pick(TIMEOUTS_MS) if self.below(2) else 1 + self.below(20_000)
         if self.same_ms:
             return ms
-        now_ms, lifetime_ms = self.calls.now_ms, self.calls.lifetime_ms
+        now_ms = self.calls.now_ms + self.calls.late_ms
+        lifetime_ms = self.calls.lifetime_ms
         taken = {call.due_ms for call in self.calls.open.values()}
         while now_ms + (ms or lifetime_ms) in taken:
             ms = ms - 1 if ms > 1_000_000 else ms + 1

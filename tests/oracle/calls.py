@@ -113,6 +113,7 @@ class Calls:
         open_max: int = 1 << 24,
     ) -> None:
         self.now_ms = now_ms
+        self.late_ms = 0  # that have passed since, which no operation has met yet
         self.ended_keep_ms = ended_keep_ms
         self.ended_max = ended_max
         self.lifetime_ms = lifetime_ms
@@ -228,6 +229,7 @@ class Calls:
             reason = "lifetime" if call.no_deadline else ""
             self._end_pending(call, "timed_out", reason=reason)
         self.now_ms = max(self.now_ms, now_ms)
+        self.late_ms = 0
         self._forget()
 
     # -- what becomes of it ------------------------------------------------------------------------

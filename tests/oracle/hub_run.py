@@ -209,6 +209,7 @@ class HubRun:
     async def _pass(self, kind: str, ms: int) -> None:
         if kind == "jump":
             self.clock.jump(ms)
+            self.oracle.calls.late_ms += ms
         else:
             await self.clock.advance(ms / 1000)
             self.oracle.tick(self.clock.now_ms())
