@@ -45,7 +45,7 @@ lint: setup  ## style of Python and Cython
 types: setup  ## types, and whether the stubs match the compiled modules
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml \
-		pysignal.engine pysignal.delivery
+		pysignal.engine $(patsubst pysignal/%.pyx,pysignal.%,$(wildcard pysignal/*.pyx))
 
 model: setup  ## the design, searched through by Spin, with planted bugs; ARGS=--more searches further
 	@$(BIN)/python tests/model/check.py $(ARGS)

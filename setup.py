@@ -22,7 +22,7 @@ from setuptools import Extension, find_packages, setup
 
 COMPILED = {
     "pysignal.engine.*": "pysignal/engine/*.pyx",
-    "pysignal.delivery": "pysignal/delivery.pyx",
+    "pysignal.*": "pysignal/*.pyx",
 }
 
 DIRECTIVES = {

@@ -43,6 +43,11 @@ from pysignal.engine.texts cimport text_of
 from pysignal.engine import facts
 
 cdef object FIRST = itemgetter(0)
+
+# How many facts ahead of the one that is read names are looked up, so that they need not be waited
+# for.
+cdef enum: AHEAD = 4
+
 cdef tuple KIND_OF = facts.KINDS
 cdef tuple REASON_OF = facts.REASON_NAMES
 
@@ -58,6 +63,8 @@ cdef list events_of(
     cdef uint32_t at
     cdef fact_t fact
     for at in range(count[0]):
+        if at + AHEAD < count[0]:
+            foresee(c, &c.facts.items[c.facts.head + at + AHEAD], users)
         # A copy: making an event may run the garbage collector, and that anything at all.
         fact = c.facts.items[c.facts.head + at]
         if fact.position > up_to:
@@ -73,6 +80,15 @@ cdef list events_of(
             count[0] = at       # those before it are told; it waits for the next call
             break
     return out
+
+
+cdef inline int foresee(const core_t *c, const fact_t *fact, Names users) except -1:
+    """Have the names of a fact's parties brought into the cache."""
+    cdef const invitation_t *one = invitation_at(c, fact.slot)
+    users.foresee(one.inviter)
+    if not one.flags & LISTED:
+        users.foresee(one.invitee)
+    return 0
 
 
 cdef Event event_of(const core_t *c, const fact_t *fact, Names users, Names groups, list rolls):

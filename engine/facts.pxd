@@ -127,6 +127,7 @@ cdef inline void facts_give_back(facts_t *f, uint32_t count) noexcept nogil:
 
 
 @cython.final
+@cython.no_gc
 cdef class Roll:
     """Who was asked by one invitation, and in which order they ended; shared by its events."""
 
@@ -137,6 +138,7 @@ cdef class Roll:
 
 @cython.final
 @cython.freelist(1024)
+@cython.no_gc               # all that it refers to are texts, and a Roll of texts
 cdef class Event:
     """One committed change of an invitation, as everybody hears it (SPEC section 4)."""
 

@@ -14,6 +14,13 @@ from libc.stdlib cimport free, realloc
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
 
+cdef extern from *:
+    """
+    #define pysignal_fetch(p) __builtin_prefetch((p), 1)
+    """
+    # Have memory that will be written to brought into the cache; any address will do.
+    void prefetch "pysignal_fetch"(const void *p) nogil
+
 cdef enum:
     SLAB_SHIFT = 14
     CHUNK = 1 << SLAB_SHIFT

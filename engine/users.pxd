@@ -140,9 +140,11 @@ cdef class Names:
     cdef list names         # by number; None where free
 
     cdef uint32_t find(self, str name) except? 0xFFFFFFFF
+    cdef uint32_t find_near(self, str name, uint32_t hint) except? 0xFFFFFFFF
     cdef uint32_t intern(self, users_t *u, str name) except? 0xFFFFFFFF
     cdef uint32_t number(self, users_t *u, str name, str what) except? 0xFFFFFFFF
     cdef str name(self, uint32_t number)
+    cdef int foresee(self, uint32_t number) except -1
     cdef int forget_idle(self, users_t *u, int count) except -1
 
 

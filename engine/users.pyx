@@ -1,6 +1,9 @@
 """Names and numbers: the Python face of the counted table of users."""
 
+from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint32_t
+
+from pysignal.engine.slab cimport prefetch
 
 
 cdef int check_name(str name, str what) except -1:
@@ -36,6 +39,14 @@ cdef class Names:
         found = self.numbers.get(name)
         return NONE if found is None else <uint32_t>found
 
+    cdef uint32_t find_near(self, str name, uint32_t hint) except? 0xFFFFFFFF:
+        """As `find`, of a name that had the number `hint` when it was last looked up, if any."""
+        if hint < <uint32_t>len(self.names):
+            known = self.names[hint]
+            if known is name or (known is not None and <str>known == name):
+                return hint
+        return self.find(name)
+
     cdef uint32_t intern(self, users_t *u, str name) except? 0xFFFFFFFF:
         """The number of a name, a new idle one if need be; NONE when the table is full."""
         found = self.numbers.get(name)
@@ -62,6 +73,11 @@ cdef class Names:
 
     cdef str name(self, uint32_t number):
         return <str>self.names[number]
+
+    cdef int foresee(self, uint32_t number) except -1:
+        """Have a name brought into the cache that will be asked for soon."""
+        prefetch(<const void *>PyList_GET_ITEM(self.names, number))
+        return 0
 
     cdef int forget_idle(self, users_t *u, int count) except -1:
         """Take up to `count` idle numbers out of use."""

@@ -8,7 +8,6 @@ print((await invitation.outcome()).status)
 """
 
 from pysignal.clock import Clock, VirtualClock
-from pysignal.delivery import Call
 from pysignal.engine.facts import Event as SignalingEvent
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
@@ -43,6 +42,7 @@ from pysignal.invitation import Invitation, Outcome
 from pysignal.limits import Limits
 from pysignal.listeners import ConnectionListener, SignalingListener
 from pysignal.presence import Snapshot
+from pysignal.receivers import Call
 from pysignal.session import Session
 from pysignal.signaling import SignalingInfo
 

@@ -15,16 +15,16 @@ import asyncio
 import heapq
 import itertools
 import math
-import time
 from collections.abc import Callable
 from typing import Protocol
+
+from pysignal.system_clock import Clock, stopwatch_ns
+
+__all__ = ["Clock", "Timer", "VirtualClock", "stopwatch_ns"]
 
 # Turns of the event loop without work for a hub that a virtual clock grants between two steps. A
 # callback may start a chain of tasks, each of which takes a turn or two.
 SETTLE_TURNS = 20
-
-# How far ahead an event loop's timer is set at most; a later one is set again on the way.
-_SLEEP_MAX_S = 86_400.0
 
 
 class Timer(Protocol):
@@ -32,39 +32,6 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Forget the call. Cancelling twice, or after the call, does nothing."""
-
-
-class Clock:
-    """Engine time from the system's clocks.
-
-    Args:
-        start_ms: engine time at the beginning, ms since the epoch, for an engine that goes on from
-            a later time than the wall clock shows; the wall clock where it is later.
-    """
-
-    def __init__(self, start_ms: int = 0) -> None:
-        self._offset_ns = max(time.time_ns(), start_ms * 1_000_000) - time.monotonic_ns()
-
-    def now_ms(self) -> int:
-        """Engine time, ms since the epoch. Never steps back."""
-        return (time.monotonic_ns() + self._offset_ns) // 1_000_000
-
-    def call_at(self, when_ms: int, call: Callable[[], None]) -> Timer:
-        """Call back from the running event loop at engine time `when_ms`, or as soon as it can."""
-        loop = asyncio.get_running_loop()
-        wait_s = (when_ms * 1_000_000 - time.monotonic_ns() - self._offset_ns) / 1e9
-        return loop.call_later(min(max(wait_s, 0.0), _SLEEP_MAX_S), call)
-
-    def attach(self, is_busy: Callable[[], bool]) -> None:
-        """Make known who works by this clock; only a virtual one has to wait for them."""
-
-    def detach(self, is_busy: Callable[[], bool]) -> None:
-        """Undo `attach`."""
-
-
-def stopwatch_ns() -> int:
-    """Time that has passed, in ns from no particular point, for measuring how long work takes."""
-    return time.perf_counter_ns()
 
 
 class _VirtualTimer:

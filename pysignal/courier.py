@@ -13,18 +13,22 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
-from pysignal.delivery import Call, Subscription
 from pysignal.engine.facts import Event
+from pysignal.receivers import Call, Subscription
 
 log = logging.getLogger("pysignal")
 
 # How long the end of a hub waits for a listener at each step, seconds.
 STOP_S = 1.0
 
-# A call that waits: the method, its arguments, whose it is, and the event or group it is about.
-_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription, Event | Call | str]
+# What a call is about: an event, a batch of them, a group's callback, or something else by name.
+About = Event | tuple[Event, ...] | Call | str
+
+# A call that waits: the method, its arguments, whose it is, and what it is about.
+_Waiting = tuple[Callable[..., Any], tuple[Any, ...], Subscription, About]
 
 
 class Courier:
@@ -49,7 +53,7 @@ class Courier:
         method: Callable[..., Any],
         args: tuple[Any, ...],
         subscription: Subscription,
-        about: Event | Call | str,
+        about: About,
     ) -> bool:
         """Queue a call; False when there is no room.
 
@@ -63,7 +67,7 @@ class Courier:
             if self._count >= self._capacity:
                 _discard(args)
                 return False
-            self._count += 1
+            self._count += _events_in(about)
         self._waiting.append((method, args, subscription, about))
         self._start()
         return True
@@ -91,7 +95,7 @@ class Courier:
         while self._waiting:
             method, args, subscription, about = self._waiting.popleft()
             if not self._waiting or self._waiting[0][3] is not about:
-                self._count -= 1
+                self._count -= _events_in(about)
             if not subscription.active:
                 _discard(args)
                 continue
@@ -101,9 +105,7 @@ class Courier:
             if task is not None and task.cancelling() and not self._is_stopping:
                 await _withdraw_cancellation(task)
 
-    async def _call(
-        self, method: Callable[..., Any], args: tuple[Any, ...], about: Event | Call | str
-    ) -> None:
+    async def _call(self, method: Callable[..., Any], args: tuple[Any, ...], about: About) -> None:
         try:
             result = method(*args)
             if inspect.isawaitable(result):
@@ -124,7 +126,8 @@ class Courier:
         self._count = 0
         for _, args, _, _ in dropped:
             _discard(args)
-        return [about for _, _, _, about in dropped if isinstance(about, Event)]
+        events = dict.fromkeys(event for call in dropped for event in events_of(call[3]))
+        return sorted(events, key=attrgetter("position"))
 
     async def stop(self, closers: set[asyncio.Task[Any] | None]) -> None:
         """Cancel what runs, and end what waits (news of the end) within a few seconds.
@@ -151,9 +154,23 @@ async def call_back(result: Any) -> None:
     await result
 
 
-def log_failure(method: Callable[..., Any], about: Event | Call | str) -> None:
+def events_of(about: About) -> tuple[Event, ...]:
+    """Return the events that a call is about."""
+    if isinstance(about, tuple):
+        return about
+    return (about,) if isinstance(about, Event) else ()
+
+
+def _events_in(about: About) -> int:
+    """How much of the queue a call takes up."""
+    return len(about) if isinstance(about, tuple) else 1
+
+
+def log_failure(method: Callable[..., Any], about: About) -> None:
     """Log that a listener raised, with the invitation or group, never with its data."""
     name = getattr(method, "__qualname__", repr(method))
+    if isinstance(about, tuple):
+        about = about[-1]
     if isinstance(about, Event):
         about = about.invite_id
     elif isinstance(about, Call):

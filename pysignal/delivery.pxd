@@ -4,62 +4,23 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from pysignal.engine.facts cimport Event
+from pysignal.receivers cimport Account, Receiver
 
 
 @cython.final
-cdef class Subscription:
-    """One listener of one session, with the methods it overrides."""
-
-    cdef readonly object listener
-    cdef public bint active
-    cdef list methods           # by kind of event: a method or None
-    cdef object on_event
-    cdef readonly bint is_queued
-
-
-cdef class Receiver:
-    """One session, as far as delivery needs it."""
-
-    cdef readonly str user_id
-    cdef readonly str device_id
-    cdef readonly uint32_t device_number
-    cdef public bint online
-    cdef public list _subscriptions
-    cdef public list _streams
-    cdef public object _courier
-    cdef public uint64_t _since
-
-    cdef int hear(self, Event event) except -1
-    cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1
-
-
-@cython.final
-cdef class Account:
-    """A user who is logged in, or whose devices are remembered."""
-
-    cdef readonly str user_id
-    cdef public list online
-    cdef public dict devices
-
-
-@cython.final
-cdef class Call:
-    """A callback that is no event of an invitation: its method, by name, and its arguments."""
-
-    cdef readonly str name
-    cdef readonly tuple args
-    cdef readonly str group_id
-
-
-@cython.final
+@cython.freelist(1024)
+@cython.trashcan(True)
 cdef class Entry:
     """One item of the queue: an event or a call, for whom, and as of which commit."""
 
-    cdef readonly object item
-    cdef readonly list receivers
-    cdef readonly Receiver acting
-    cdef readonly uint64_t rests_on
+    cdef object item
+    cdef Receiver inviter       # a session of each party, where each has one at most
+    cdef Receiver invitee
+    cdef list receivers         # else, and besides
+    cdef Receiver acting        # the one of them that did it, or None
+    cdef uint64_t rests_on
     cdef uint64_t number
+    cdef Entry next             # in the queue
 
 
 @cython.final
@@ -72,7 +33,9 @@ cdef class Delivery:
     cdef public uint64_t fed
     cdef readonly uint64_t posted
     cdef readonly list told
-    cdef object queue
+    cdef Entry head             # of the queue, or None
+    cdef Entry tail
+    cdef Py_ssize_t waiting     # entries in the queue
     cdef object failed
     cdef Entry current
     cdef Py_ssize_t at
@@ -83,7 +46,19 @@ cdef class Delivery:
     cdef Py_ssize_t recent_at
     cdef Event followed         # handed over to the handles that are left in `followers`
     cdef list followers
+    cdef list by_number         # Account or None, by number of the user in the engine
+    cdef list batching          # sessions with a batch
+    cdef uint64_t turn          # drains so far
+    cdef bint let_run           # a queue of this drain should be read before it goes on
 
+    cdef int post_to_parties(self, Event event, uint64_t rests_on) except -1
+    cdef int foresee(self, Event event) except -1
+    cdef Account account_of(self, uint32_t number, str user)
+    cdef int remember(self, Account account, uint32_t number) except -1
+    cdef Receiver acting(self, Event event, Account account)
+    cdef Entry append(self, item, list receivers, Receiver acting, uint64_t rests_on)
+    cdef int pop(self) except -1
+    cdef bint flush(self, long long until_ns, now_ns) except -1
     cdef bint is_late(self, long long until_ns, now_ns) except -1
     cdef int note_told(self, Event event, Receiver receiver) except -1
     cdef int feed(self, Event event) except -1

@@ -6,28 +6,16 @@ caused an event, and who logs in or joins a group between the two hears nothing 
 
 A drain stops after a given time and goes on at the next turn, in the middle of an event with many
 receivers if need be. Events that rest on records which are not durable yet stay in the queue, and
-all behind them.
-
-An event is made once; what differs from one listener to the next (a list in its arguments) is made
-for each, so that nobody can change what another hears. Listeners are isolated: what one raises is
-logged, and the others go on. Listeners with an `async def` method are called by their session's
-courier.
+all behind them. How a receiver hears an event is told in `receivers.pyx`.
 """
 
-from collections import deque
-
+from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint32_t, uint64_t
 
-from pysignal.engine.facts cimport (
-    FACT_CANCELLED,
-    FACT_MODIFIED,
-    FACT_OPENED,
-    FACT_TIMED_OUT,
-    Event,
-    Roll,
-    event_new,
-)
+from pysignal.engine.facts cimport FACT_OPENED, FACT_TIMED_OUT, Event, Roll, event_new
+from pysignal.engine.slab cimport NONE, prefetch
 from pysignal.engine.views cimport InvitationInfo
+from pysignal.receivers cimport HAS_BATCH, LET_RUN, Account, Call, Receiver
 
 # Listeners called between two looks at the clock, while they take no longer than that each.
 cdef enum:
@@ -43,165 +31,68 @@ cdef enum: FEEDS_PER_LOOK = 8
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
 
-
-cdef class Subscription:
-    """One listener of one session, with the methods it overrides.
-
-    Args:
-        listener: the object that was added.
-        methods: by number of the kind of event, the method or None.
-        on_event: the method that hears every event, or None.
-        is_queued: whether its methods are called by the session's courier: all of them where one
-            is `async def`, so that a listener hears everything in order.
-    """
-
-    def __init__(self, listener, list methods, on_event, bint is_queued):
-        self.listener = listener
-        self.active = True
-        self.methods = methods
-        self.on_event = on_event
-        self.is_queued = is_queued
-
-
-cdef class Receiver:
-    """One session, as far as delivery needs it.
-
-    Attributes:
-        online: nothing is delivered once it is False.
-        _subscriptions: replaced, never changed, so that a drain can walk it.
-        _streams: queues of `session.events()`, with a method `put(event) -> bool`.
-        _courier: calls queued listeners; `put` returns False when it is full.
-        _since: what was queued before this number is not for the session: it logged in later.
-    """
-
-    def __init__(self, str user_id, str device_id):
-        self.user_id = user_id
-        self.device_id = device_id
-        self._subscriptions = []
-        self._streams = []
-
-    def _set_device_number(self, uint32_t number):
-        """Set the number that stands for the device in the engine."""
-        self.device_number = number
-
-    def _listener_failed(self, method, about):
-        """Called when a listener has raised; overridden."""
-
-    def _returned(self, result, method, Subscription subscription, about):
-        """Called with what a plain method of a listener gave back; overridden."""
-
-    def _overflow(self, about):
-        """Called when a queue of this session is full; overridden."""
-
-    cdef int hear(self, Event event) except -1:
-        """Hand an event to every listener and stream."""
-        cdef Subscription subscription
-        cdef object method
-        cdef tuple args
-        for subscription in <list>self._subscriptions:
-            method = subscription.methods[event.code]
-            if method is not None and subscription.active and self.online:
-                args = arguments(event)
-                if subscription.is_queued:
-                    self.queue(method, args, subscription, event)
-                else:
-                    try:
-                        result = method(*args)
-                    except (KeyboardInterrupt, SystemExit):
-                        raise
-                    except BaseException:
-                        self._listener_failed(method, event)
-                    else:
-                        if result is not None:
-                            self._returned(result, method, subscription, event)
-            method = subscription.on_event
-            if method is not None and subscription.active and self.online:
-                if subscription.is_queued:
-                    self.queue(method, (event,), subscription, event)
-                else:
-                    try:
-                        result = method(event)
-                    except (KeyboardInterrupt, SystemExit):
-                        raise
-                    except BaseException:
-                        self._listener_failed(method, event)
-                    else:
-                        if result is not None:
-                            self._returned(result, method, subscription, event)
-        if self._streams and self.online:
-            for stream in <list>self._streams:
-                if not stream.put(event):
-                    self._overflow(event)
-                    return 0
-        return 0
-
-    cdef int queue(self, method, tuple args, Subscription subscription, Event event) except -1:
-        if not self._courier.put(method, args, subscription, event):
-            self._overflow(event)
-        return 0
+cdef list NOBODY = []
 
 
 cdef inline bint hears(Entry entry, Receiver receiver):
     """Whether a receiver of an entry is to hear it now."""
-    return receiver.online and receiver is not entry.acting and entry.number >= receiver._since
+    return (
+        receiver is not None and receiver is not entry.acting and receiver.online
+        and entry.number >= receiver._since
+    )
 
 
-cdef bint is_in(list receivers, Py_ssize_t first, Receiver receiver):
-    """Whether a session is in a list from a place on; compared by identity, which is quick."""
-    cdef Py_ssize_t at
-    for at in range(first, len(receivers)):
-        if receivers[at] is receiver:
+cdef inline Py_ssize_t receiver_count(Entry entry):
+    """How many places `receiver_at` has; those of a party may be empty."""
+    return 2 + len(entry.receivers)
+
+
+cdef inline Receiver receiver_at(Entry entry, Py_ssize_t at):
+    """The receiver at a place of an entry, or None."""
+    if at >= 2:
+        return <Receiver>entry.receivers[at - 2]
+    return entry.inviter if at == 0 else entry.invitee
+
+
+cdef inline bint is_unheard(Event event):
+    """Whether an event is the end of an invitation without a deadline: only handles hear of it."""
+    return event.code == FACT_TIMED_OUT and event.reason == "lifetime"
+
+
+cdef inline int foresee_listeners(Entry entry) except -1:
+    """Have what is called for an entry, and for the one after it, brought into the cache."""
+    cdef Entry later = entry.next
+    foresee_method(entry, entry.inviter)
+    foresee_method(entry, entry.invitee)
+    if later is not None:
+        if later.inviter is not None:
+            prefetch(<void *>later.inviter.only)
+        if later.invitee is not None:
+            prefetch(<void *>later.invitee.only)
+    return 0
+
+
+cdef inline int foresee_method(Entry entry, Receiver receiver) except -1:
+    if receiver is not None and receiver is not entry.acting and receiver.only is not None:
+        if isinstance(entry.item, Event):
+            method = receiver.only.method_for(<Event>entry.item)
+            prefetch(<void *>method)
+    return 0
+
+
+cdef bint is_in(list receivers, Receiver receiver):
+    """Whether a session is in a list; compared by identity, which is quick."""
+    for other in receivers:
+        if other is receiver:
             return True
     return False
 
 
-cdef tuple arguments(Event event):
-    """The parameters of V2TIM's callback (SPEC section 4); who gets a list may change it."""
-    if event.code == FACT_OPENED:
-        return (
-            event.invite_id, event.inviter, event.group_id, list(event.invitees),
-            event.invitation_data,
-        )
-    if event.code == FACT_CANCELLED:
-        return event.invite_id, event.inviter, event.data
-    if event.code == FACT_TIMED_OUT:
-        return event.invite_id, list(event.affected)
-    if event.code == FACT_MODIFIED:
-        return event.invite_id, event.data
-    return event.invite_id, event.invitee, event.data
-
-
-cdef class Account:
-    """A user who is logged in, or whose devices are remembered.
-
-    Attributes:
-        online: the sessions that are logged in; replaced, never changed.
-        devices: what is remembered of each device, by its ID.
-    """
-
-    def __init__(self, str user_id):
-        self.user_id = user_id
-        self.online = []
-        self.devices = {}
-
-
-cdef class Call:
-    """A callback that is no event of an invitation.
-
-    Args:
-        name: the method of `Receiver._call_back`.
-        args: its arguments.
-        group_id: the group that it is about.
-    """
-
-    def __init__(self, str name, tuple args, str group_id):
-        self.name = name
-        self.args = args
-        self.group_id = group_id
-
-
 cdef class Entry:
-    """One item of the queue: an event or a call, for whom, and as of which commit."""
+    """One item of the queue: an event or a call, for whom, and as of which commit.
+
+    The sessions of two parties have a place each, so that no list need be made for them.
+    """
 
     def __init__(self):
         raise TypeError("an Entry is made by Delivery.post")
@@ -227,21 +118,22 @@ cdef class Delivery:
         self.accounts = {}
         self.watchers = {}
         self.durable = <uint64_t>-1
-        self.queue = deque()
         self.failed = failed
         self.recent = [None] * RECENT
         self.told = []
         self.followers = []
+        self.batching = []
+        self.by_number = []
 
     def __len__(self):
-        return len(self.queue) + (self.current is not None)
+        return self.waiting + (self.current is not None)
 
     @property
     def is_ready(self):
         """Whether anything that is queued may leave now."""
-        if self.current is not None:
+        if self.current is not None or self.batching:
             return True
-        return len(self.queue) > 0 and (<Entry>self.queue[0]).rests_on <= self.durable
+        return self.head is not None and self.head.rests_on <= self.durable
 
     def post(self, item, list receivers, Receiver acting, uint64_t rests_on):
         """Queue an event or a call.
@@ -252,6 +144,112 @@ cdef class Delivery:
             acting: the session among them that hears nothing, or None.
             rests_on: how many records of the journal must be durable first.
         """
+        self.append(item, receivers, acting, rests_on)
+
+    def post_event(self, Event event not None, list audience not None, uint64_t rests_on):
+        """Queue an event for its audience of now.
+
+        Args:
+            event: just committed.
+            audience: the online sessions that hear it; the list must not change any more.
+            rests_on: how many records of the journal must be durable first.
+        """
+        cdef Receiver acting = None
+        if event.device_number:
+            acting = self.acting(event, self.account_of(event.actor_number, event.actor))
+        self.append(event, NOBODY if is_unheard(event) else audience, acting, rests_on)
+
+    cdef int post_to_parties(self, Event event, uint64_t rests_on) except -1:
+        """Queue an event of an invitation to one user, without a group, for both of them."""
+        cdef Account inviter, invitee
+        cdef Receiver acting = None
+        cdef Entry entry
+        if is_unheard(event):
+            self.append(event, NOBODY, None, rests_on)
+            return 0
+        inviter = self.account_of(event.inviter_number, event.inviter)
+        invitee = self.account_of(event.invitee_number, event.invitee_one)
+        if event.device_number:
+            acting = self.acting(
+                event, inviter if event.actor_number == event.inviter_number else invitee,
+            )
+        if (inviter is None or inviter.count <= 1) and (invitee is None or invitee.count <= 1):
+            entry = self.append(event, NOBODY, acting, rests_on)
+            if inviter is not None:
+                entry.inviter = inviter.only
+                prefetch(<void *>inviter.only)
+            if invitee is not None:
+                entry.invitee = invitee.only
+                prefetch(<void *>invitee.only)
+            return 0
+        receivers = [] if inviter is None else list(inviter.sessions)
+        if invitee is not None:
+            receivers.extend(invitee.sessions)
+        self.append(event, receivers, acting, rests_on)
+        return 0
+
+    cdef Account account_of(self, uint32_t number, str user):
+        """The account of a user of the engine, or None.
+
+        It is looked up by number first, which is as good as a hint: a number goes to somebody else
+        when nothing in the engine mentions its user any more.
+        """
+        cdef Account account = None
+        if number < <uint32_t>len(self.by_number):
+            account = <Account>self.by_number[number]
+            if account is not None and (account.user_id is user or account.user_id == user):
+                return account
+        account = <Account>self.accounts.get(user)
+        if account is not None and number != NONE:
+            self.remember(account, number)
+        return account
+
+    cdef int remember(self, Account account, uint32_t number) except -1:
+        """Keep an account under the number that its user has in the engine for now."""
+        cdef Account other
+        while <uint32_t>len(self.by_number) <= number:
+            self.by_number.append(None)
+        other = <Account>self.by_number[number]
+        if other is not None:
+            other.number = NONE
+        if account.number != NONE:
+            self.by_number[account.number] = None
+        self.by_number[number] = account
+        account.number = number
+        return 0
+
+    def forget(self, Account account not None):
+        """Let go of an account that is in `accounts`."""
+        del self.accounts[account.user_id]
+        if account.number != NONE:
+            self.by_number[account.number] = None
+            account.number = NONE
+
+    cdef int foresee(self, Event event) except -1:
+        """Have the accounts of an event's parties brought into the cache."""
+        if event.inviter_number < <uint32_t>len(self.by_number):
+            prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.inviter_number))
+        if event.invitee_number < <uint32_t>len(self.by_number):
+            prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.invitee_number))
+        return 0
+
+    cdef Receiver acting(self, Event event, Account account):
+        """The session that did it, which hears nothing of it, or None; the event learns which."""
+        cdef Receiver session
+        if account is None:
+            return None
+        session = account.only
+        if session is None or session.device_number != event.device_number:
+            for other in account.sessions:
+                session = <Receiver>other
+                if session.device_number == event.device_number:
+                    break
+            else:
+                return None
+        event.device = session.device_id
+        return session
+
+    cdef Entry append(self, item, list receivers, Receiver acting, uint64_t rests_on):
         cdef Entry entry = Entry.__new__(Entry)
         entry.item = item
         entry.receivers = receivers
@@ -259,35 +257,23 @@ cdef class Delivery:
         entry.rests_on = rests_on
         entry.number = self.posted
         self.posted += 1
-        self.queue.append(entry)
-
-    def post_event(self, Event event, audience, uint64_t rests_on):
-        """Queue an event for its audience of now.
-
-        Args:
-            event: just committed.
-            audience: the online sessions that hear it, as a list that does not change any more;
-                None where the parties do.
-            rests_on: how many records of the journal must be durable first.
-        """
-        cdef list receivers
-        cdef Account account
-        cdef Receiver acting = None
-        cdef Receiver session
-        if event.code == FACT_TIMED_OUT and event.reason == "lifetime":
-            receivers = []
-        elif audience is not None:
-            receivers = audience
+        if self.head is None:
+            self.head = entry
         else:
-            receivers = self.sessions_of(event.invitees, event.inviter)
-        if event.device_number:
-            account = self.accounts.get(event.actor)
-            if account is not None:
-                for session in account.online:
-                    if session.device_number == event.device_number:
-                        acting = session
-                        event.device = session.device_id
-        self.post(event, receivers, acting, rests_on)
+            self.tail.next = entry
+        self.tail = entry
+        self.waiting += 1
+        return entry
+
+    cdef int pop(self) except -1:
+        """Take the first entry off the queue."""
+        cdef Entry entry = self.head
+        self.head = entry.next
+        entry.next = None
+        if self.head is None:
+            self.tail = None
+        self.waiting -= 1
+        return 0
 
     def sessions_of(self, users, str first=None):
         """The online sessions of some users, and of one more before them."""
@@ -306,18 +292,24 @@ cdef class Delivery:
     def undelivered(self, Receiver receiver not None):
         """The events that wait for a session, in order, and what its login rings again."""
         cdef Entry entry
-        cdef list out = []
+        cdef Py_ssize_t at
         cdef dict found = {}    # whether the session is in a list; entries share their lists
-        if self.current is not None and is_in(self.current.receivers, self.at, receiver):
-            if hears(self.current, receiver) and not isinstance(self.current.item, Call):
-                out.append(self.current.item)
-        for entry in self.queue:
+        cdef list out = receiver._take_batches()
+        entry = self.current
+        if entry is not None and hears(entry, receiver) and not isinstance(entry.item, Call):
+            for at in range(self.at, receiver_count(entry)):
+                if receiver_at(entry, at) is receiver:
+                    out.append(entry.item)
+                    break
+        entry = self.head
+        while entry is not None:
             if not isinstance(entry.item, Call) and hears(entry, receiver):
                 key = id(entry.receivers)
                 if key not in found:
-                    found[key] = is_in(entry.receivers, 0, receiver)
-                if found[key]:
+                    found[key] = is_in(entry.receivers, receiver)
+                if found[key] or receiver is entry.inviter or receiver is entry.invitee:
                     out.append(entry.item)
+            entry = entry.next
         return out
 
     def recall(self, str invite_id not None):
@@ -338,14 +330,18 @@ cdef class Delivery:
         cdef Entry entry
         cdef Receiver receiver
         cdef list listening, items = [], receivers = []
-        cdef Py_ssize_t taken = 0, count = 0
-        while self.queue and count < TAKEN_MAX:
-            entry = self.queue[0]
+        cdef Py_ssize_t taken = 0, count = 0, at
+        while self.head is not None and count < TAKEN_MAX:
+            entry = self.head
             if entry.rests_on > self.durable:
                 break
             try:
                 unfold(entry)
-                listening = [receiver for receiver in entry.receivers if hears(entry, receiver)]
+                listening = []
+                for at in range(receiver_count(entry)):
+                    receiver = receiver_at(entry, at)
+                    if hears(entry, receiver):
+                        listening.append(receiver)
                 items.append(entry.item)
                 receivers.append(listening)
                 if isinstance(entry.item, Event):
@@ -358,9 +354,9 @@ cdef class Delivery:
                 # Those before it are taken; it waits for the next call.
                 del items[taken:], receivers[taken:]
                 break
-            self.queue.popleft()
+            self.pop()
             taken += 1
-            count += 1 + len(entry.receivers)
+            count += 1 + len(listening)
             while self.followers:
                 self.feed_some()
         return items, receivers
@@ -380,27 +376,31 @@ cdef class Delivery:
         self.calls = 0
         self.calls_per_look = 1
         self.looked_ns = now_ns()
+        self.turn += 1
+        self.let_run = False
+        if self.flush(until_ns, now_ns):
+            return True
         while True:
             entry = self.current
             if entry is None:
-                if not self.queue:
-                    return False
-                entry = self.queue[0]
-                if entry.rests_on > self.durable:
-                    return False
+                entry = self.head
+                if entry is None or entry.rests_on > self.durable:
+                    return self.flush(until_ns, now_ns)
                 # What memory may run out for comes first: an entry that is off the queue is told.
                 unfold(entry)
                 if isinstance(entry.item, Event):
                     self.feed(<Event>entry.item)
-                self.queue.popleft()
+                self.pop()
                 self.current = entry
                 self.at = 0
+                if self.head is not None:
+                    foresee_listeners(self.head)
             while self.followers:
                 self.feed_some()
                 if self.is_late(until_ns, now_ns):
                     return True
-            while self.at < len(entry.receivers):
-                receiver = entry.receivers[self.at]
+            while self.at < receiver_count(entry):
+                receiver = receiver_at(entry, self.at)
                 if not hears(entry, receiver):
                     self.at += 1
                     continue
@@ -412,11 +412,23 @@ cdef class Delivery:
                     return True
             self.current = None
             if self.is_late(until_ns, now_ns):
-                return len(self.queue) > 0
+                return self.is_ready
+
+    cdef bint flush(self, long long until_ns, now_ns) except -1:
+        """Hand over the batches; whether the time was used up before the last."""
+        cdef Receiver receiver
+        while self.batching:
+            receiver = <Receiver>self.batching.pop()
+            receiver.flush()
+            if self.is_late(until_ns, now_ns):
+                return True
+        return False
 
     cdef bint is_late(self, long long until_ns, now_ns) except -1:
         """Whether a drain has used its time up; looks at the clock as seldom as calls are quick."""
         cdef long long looked_ns
+        if self.let_run:
+            return True
         self.calls += 1
         if self.calls < self.calls_per_look:
             return False
@@ -430,9 +442,14 @@ cdef class Delivery:
         return looked_ns >= until_ns
 
     cdef int give(self, Entry entry, Receiver receiver) except -1:
+        cdef int wanted
         if isinstance(entry.item, Event):
             try:
-                receiver.hear(<Event>entry.item)
+                wanted = receiver.hear(<Event>entry.item, self.turn)
+                if wanted & HAS_BATCH:
+                    self.batching.append(receiver)
+                if wanted & LET_RUN:
+                    self.let_run = True
             except MemoryError:     # who knows what it has heard: it has to log in and catch up
                 receiver._overflow(entry.item)
         else:

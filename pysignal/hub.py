@@ -19,7 +19,7 @@ from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
 from pysignal.commands import Commands
 from pysignal.courier import Courier, log_failure
-from pysignal.delivery import Call, Delivery
+from pysignal.delivery import Delivery
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
@@ -40,6 +40,7 @@ from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener
 from pysignal.presence import Presence
 from pysignal.publisher import Publisher
+from pysignal.receivers import Call
 from pysignal.requests import Requests
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
@@ -91,7 +92,6 @@ class Hub(ServerActs):
     Attributes:
         groups: groups whose members the server owns.
         limits: what is allowed.
-        is_open: whether calls are taken.
         now_ms: engine time, ms since the epoch.
     """
 
@@ -106,7 +106,6 @@ class Hub(ServerActs):
         seed: int | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.is_open = False
         self.groups = ServerGroups(self)
         self._couriers: dict[Courier, None] = {}
         self._journal = journal
@@ -140,7 +139,6 @@ class Hub(ServerActs):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._delivery = Delivery(log_failure)
-        self._turn_scheduled = False
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
         records = [] if self._journal is None else list(self._journal.replay())
@@ -158,18 +156,25 @@ class Hub(ServerActs):
         self._publisher = Publisher(machine, groups, self._delivery, self._presence, self._writer)
         self._publish = self._publisher.publish
         self.shard = Shard(machine, groups, self._publish, self._publisher.publish_group)
-        self._commands = Commands(
-            lambda: self.now_ms, self._backlog, self._schedule, self._publish, self._writer
-        )
-        self._perform = self._commands.perform
         self._requests = Requests(
             lambda: self.now_ms,
             round(self.limits.requests_keep_s * 1000),
             self.limits.requests_max,
         )
+        self._commands = Commands(
+            self._clock,
+            self._ahead_ms,
+            machine,
+            self._delivery,
+            self._publish,
+            self._turn,
+            self._writer,
+            self.limits.data_bytes_max,
+        )
+        self._perform = self._commands.perform
+        self._schedule = self._commands.schedule
         self._clock.attach(self._is_busy)
         self._is_ready = True
-        self.is_open = True
         self._schedule()
 
     def _new_writer(self, machine: Machine, count: int) -> Writer | None:
@@ -207,7 +212,7 @@ class Hub(ServerActs):
             return
         self._require_thread()
         if self._closing is None:
-            self.is_open = False
+            self._commands.is_open = False
             self._closing = self._loop.create_task(self._close())
         self._closers.add(asyncio.current_task())
         await asyncio.shield(self._closing)
@@ -263,6 +268,11 @@ class Hub(ServerActs):
             )
 
     @property
+    def is_open(self) -> bool:
+        """Whether calls are taken: after `open`, until `close`."""
+        return self._is_ready and self._commands.is_open
+
+    @property
     def now_ms(self) -> int:
         """Engine time, ms since the epoch."""
         return self._clock.now_ms() + self._ahead_ms
@@ -312,6 +322,7 @@ class Hub(ServerActs):
     async def _log_in(self, session: Session, cold: bool) -> None:
         """Bring a session online; called by `Session.login`."""
         self._require()
+        session._commands = self._commands
         found = LookUp(lambda: self._presence.party_to(session.user_id))
         await self._perform(self._enter, session, cold, found)
 
@@ -366,14 +377,9 @@ class Hub(ServerActs):
 
     # -- the turn: time, delivery, the queue -------------------------------------------------------
 
-    def _schedule(self) -> None:
-        if not self._turn_scheduled and self.is_open:
-            self._loop.call_soon(self._turn)
-            self._turn_scheduled = True
-
     def _turn(self) -> None:
         """Publish and deliver what was committed; go on with what waits; set the timer."""
-        self._turn_scheduled = False
+        self._commands.is_scheduled = False
         if not self.is_open:
             return
         try:
@@ -388,10 +394,6 @@ class Hub(ServerActs):
             if self._delivery.is_ready or self._publisher.is_behind or self._commands.is_ready:
                 self._schedule()
             self._set_timer()
-
-    def _backlog(self) -> int:
-        """How many entries wait for delivery, with the facts that will be some."""
-        return len(self._delivery) + self.shard.machine.waiting
 
     def _note_told(self) -> bool:
         """Commit who was told of what; nothing that is due may stand before it.
@@ -444,7 +446,7 @@ class Hub(ServerActs):
         self._schedule()
 
     def _is_busy(self) -> bool:
-        return self._turn_scheduled or self._commands.is_ready
+        return self._commands.is_scheduled or self._commands.is_ready
 
     async def _until_durable(self) -> None:
         """Wait until all that was committed is durable."""

@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pysignal.delivery import Subscription
 from pysignal.engine.facts import Event
 from pysignal.errors import SignalingError
+from pysignal.receivers import Subscription
 
 
 class SignalingListener:
@@ -103,6 +103,19 @@ class SignalingListener:
         """
         return None
 
+    def on_signaling_events(self, events: list[Event]) -> Awaitable[None] | None:
+        """Hear the same in batches: for classes of thousands, where everybody hears everybody.
+
+        Each event that the session hears comes in exactly one batch, in the order of the commits;
+        a batch has what one turn of the loop, or two where there is much, has brought. The other
+        methods of the listener are called for each event as well, before its batch; handles
+        (`Invitation.outcome`, iterations) hear it before both.
+
+        Args:
+            events: at least one; the list is the listener's own, the events are shared.
+        """
+        return None
+
 
 class ConnectionListener:
     """Override what you want to hear of the session itself; plain methods or `async def`."""
@@ -150,6 +163,7 @@ def subscribe(listener: object, base: type) -> Subscription:
         listener,
         [found.get(name) for name in _METHODS],
         found.get("on_signaling_event"),
+        found.get("on_signaling_events"),
         any(method is not None and is_async(method) for method in found.values()),
     )
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from pysignal.delivery import Account, Delivery
+from pysignal.delivery import Delivery
 from pysignal.engine.facts import Event
 from pysignal.engine.machine import Machine
 from pysignal.engine.refused import Refused
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import LimitExceeded
 from pysignal.limits import Limits
+from pysignal.receivers import Account
 
 if TYPE_CHECKING:
     from pysignal.session import Session
@@ -266,7 +267,7 @@ class Presence:
         device: Device = account.devices[session.device_id]
         untold = device.untold
         lost: list[Event | InvitationInfo] = [
-            *session._courier.close(),
+            *session._close_courier(),
             *missed,
             *self._delivery.undelivered(session),
         ]
@@ -289,7 +290,7 @@ class Presence:
     def drop(self, session: Session) -> None:
         """Take a session offline at the end of the hub: nothing need be remembered of it."""
         account = self._accounts[session.user_id]
-        session._courier.close()
+        session._close_courier()
         session.online = False
         self.online_count -= 1
         account.online = [other for other in account.online if other is not session]
@@ -321,7 +322,7 @@ class Presence:
         account = self._accounts[user]
         del account.devices[device_id]
         if not account.devices:
-            del self._accounts[user]
+            self._delivery.forget(account)
 
 
 def _is_opening(item: Event | InvitationInfo) -> bool:

@@ -13,6 +13,7 @@ from pysignal import text
 from pysignal.engine.views import InvitationInfo
 from pysignal.groups.operations import GroupOperations
 from pysignal.invitation import Invitation
+from pysignal.receivers import Receiver
 from pysignal.shard import LookUp
 from pysignal.signaling import Signaling
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pysignal.invitation import Watch
 
 
-class ServerActor:
+class ServerActor(Receiver):
     """A user whom the embedding server acts for.
 
     Attributes:
@@ -29,11 +30,13 @@ class ServerActor:
         groups: the operations on groups, as that user.
     """
 
-    device_number = 0
+    signaling: Signaling
 
     def __init__(self, hub: Hub, user_id: str) -> None:
+        super().__init__(user_id, "")
         self.hub = hub
-        self.user_id = user_id
+        self.online = True  # it may always act; nothing is ever delivered to it
+        self._commands = hub._commands
         self._watches: dict[Watch, None] = {}
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)

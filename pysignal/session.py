@@ -13,8 +13,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from pysignal.courier import Courier, call_back, log_failure
-from pysignal.delivery import Call, Receiver, Subscription
+from pysignal.courier import About, Courier, call_back, events_of, log_failure
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
@@ -27,6 +26,7 @@ from pysignal.listeners import (
     subscribe,
 )
 from pysignal.presence import Snapshot
+from pysignal.receivers import Call, Receiver, Subscription
 from pysignal.signaling import Signaling
 from pysignal.streams import EventQueue, EventStream
 
@@ -51,13 +51,15 @@ class Session(Receiver):
         snapshot: what the last login found: open invitations, and those that ended meanwhile.
     """
 
+    signaling: Signaling
+
     def __init__(self, hub: Hub, user_id: str, device_id: str) -> None:
         super().__init__(user_id, device_id)
         self.hub = hub
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
-        self._courier = Courier(hub.limits.queue_max, hub._couriers)
+        self._courier: Courier | None = None  # made when there is something to call
         # In the order in which they began, as all that is told has one order.
         self._watches: dict[Watch, None] = {}
         self._connection_listeners: list[Subscription] = []
@@ -205,7 +207,23 @@ class Session(Receiver):
 
     # -- called by delivery ------------------------------------------------------------------------
 
-    def _listener_failed(self, method: Callable[..., Any], about: Event | Call | str) -> None:
+    def _put(
+        self,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+        subscription: Subscription,
+        about: About,
+    ) -> bool:
+        """Queue a call for the courier; False when it is full."""
+        if self._courier is None:
+            self._courier = Courier(self.hub.limits.queue_max, self.hub._couriers)
+        return self._courier.put(method, args, subscription, about)
+
+    def _close_courier(self) -> list[Event]:
+        """Drop what waits for the courier, and return the events among it."""
+        return [] if self._courier is None else self._courier.close()
+
+    def _listener_failed(self, method: Callable[..., Any], about: About) -> None:
         """Log what a listener has raised."""
         log_failure(method, about)
 
@@ -214,22 +232,20 @@ class Session(Receiver):
         result: object,
         method: Callable[..., Any],
         subscription: Subscription,
-        about: Event | Call | str,
+        about: About,
     ) -> None:
         """Run what a plain method gave back, if it can be awaited."""
-        if inspect.isawaitable(result) and not self._courier.put(
-            call_back, (result,), subscription, about
-        ):
+        if inspect.isawaitable(result) and not self._put(call_back, (result,), subscription, about):
             self._overflow(about)
 
-    def _overflow(self, about: Event | Call | str) -> None:
+    def _overflow(self, about: About) -> None:
         """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
         if self.online:
             error = LimitExceeded(
                 f"over {self.hub.limits.queue_max} events wait for a slow listener: the session "
                 "was disconnected, log in hot to catch up"
             )
-            missed = [about] if isinstance(about, Event) else []
+            missed = events_of(about)
             self.hub._log_out(self, error, "on_disconnected", missed)
 
     def _call_back(self, call: Call) -> None:
@@ -251,7 +267,7 @@ class Session(Receiver):
         if not subscription.active:
             return
         if subscription.is_queued:
-            if not self._courier.put(method, args, subscription, about):
+            if not self._put(method, args, subscription, about):
                 self._overflow(about)
             return
         try:

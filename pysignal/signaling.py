@@ -1,8 +1,9 @@
 """The operations on invitations (SPEC §2).
 
 A `Signaling` acts for a session, or for a user whom the embedding server acts for. It checks the
-parameters, in the order of SPEC §2, and hands a command to the hub. The hot path never suspends:
-a coroutine here comes back in the same turn of the loop, unless something must come first.
+parameters, in the order of SPEC §2, and hands a command to the hub. What need not wait is done
+before it comes here, in `direct`; a coroutine here comes back in the same turn of the loop too,
+unless something must come first.
 """
 
 from __future__ import annotations
@@ -12,20 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pysignal import text
+from pysignal.direct import TIMEOUT_MAX_S, DirectSignaling
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     AlreadyTold,
     InvalidParameter,
     NotPermitted,
 )
-from pysignal.invitation import Actor, Invitation
+from pysignal.invitation import Invitation
 from pysignal.listeners import SignalingListener
 from pysignal.shard import LookUp, More, too_late
 
 if TYPE_CHECKING:
     from pysignal.session import Session
-
-TIMEOUT_MAX_S: Final = 30 * 86_400
 
 _VERSION_MAX: Final = 0xFFFFFFFF
 
@@ -53,44 +53,23 @@ class SignalingInfo:
     action_type: int = 1
 
 
-class Signaling:
+class Signaling(DirectSignaling):
     """The operations on invitations, for one actor.
 
     Every operation that changes something takes `request_id`: called again with the same one, it
     returns the first result and changes nothing. Cancelling the await does not undo an operation.
     """
 
-    def __init__(self, actor: Actor) -> None:
-        self._actor = actor
-
     # -- opening -----------------------------------------------------------------------------------
 
-    async def invite(
+    async def _invite(
         self,
         invitee: str | Sequence[str],
-        data: str | None = "",
-        *,
-        timeout: float = 30,  # noqa: ASYNC109 - of the invitation, not of the call
-        online_user_only: bool = False,
-        offline_push_info: object = None,
-        request_id: str | None = None,
+        data: str | None,
+        timeout: float,  # noqa: ASYNC109 - of the invitation, not of the call
+        online_user_only: bool,
+        request_id: str | None,
     ) -> Invitation:
-        """Invite one user, or several without a group.
-
-        Args:
-            invitee: a user, or a list of users (one invitation; its parties hear each other).
-            data: opaque text, at most 12 KiB of UTF-8.
-            timeout: seconds, rounded to ms; 0 for never, at most 30 days.
-            online_user_only: only sessions that are online now are told of the opening.
-            offline_push_info: taken as V2TIM does; an embedded hub pushes nothing and ignores it.
-            request_id: see the class.
-
-        Returns:
-            The ID of the invitation, with an outcome to await.
-
-        Raises:
-            DataTooLong, InvalidParameter, LimitExceeded, NotLoggedIn.
-        """
         actor = self._actor
         actor._require()
         hub = actor.hub
@@ -175,39 +154,6 @@ class Signaling:
 
     # -- answering ---------------------------------------------------------------------------------
 
-    async def accept(
-        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
-    ) -> None:
-        """Accept as a pending invitee.
-
-        Raises:
-            InvitationEnded: it has ended, or the actor has answered; `details["how"]` explains.
-            NotPermitted: the actor is not an invitee.
-            DataTooLong, InvalidParameter, NotLoggedIn.
-        """
-        self._actor._require()
-        await self._answer("accept", self._actor.hub.shard.accept, invite_id, data, request_id)
-
-    async def reject(
-        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
-    ) -> None:
-        """Reject as a pending invitee; errors as for `accept`."""
-        self._actor._require()
-        await self._answer("reject", self._actor.hub.shard.reject, invite_id, data, request_id)
-
-    async def cancel(
-        self, invite_id: str, data: str | None = "", *, request_id: str | None = None
-    ) -> None:
-        """Cancel as the inviter, from any session, while somebody is pending.
-
-        Raises:
-            InvitationEnded: it has ended.
-            NotPermitted: the actor is not the inviter.
-            DataTooLong, InvalidParameter, NotLoggedIn.
-        """
-        self._actor._require()
-        await self._answer("cancel", self._actor.hub.shard.cancel, invite_id, data, request_id)
-
     async def modify_invitation(
         self,
         invite_id: str,
@@ -235,26 +181,21 @@ class Signaling:
         if expected_version is not None and not _is_version(expected_version):
             text.data(data, bytes_max=self._actor.hub.limits.data_bytes_max)
             raise InvalidParameter("expected_version", f"1 or more, not {expected_version!r}")
-        await self._answer(
-            "modify_invitation",
-            self._actor.hub.shard.modify,
-            invite_id,
-            data,
-            request_id,
-            min(expected_version or 0, _VERSION_MAX),
-        )
+        version = min(expected_version or 0, _VERSION_MAX)
+        await self._answer("modify_invitation", invite_id, data, request_id, version)
 
     async def _answer(
         self,
         name: str,
-        command: Any,
         invite_id: str,
         data: str | None,
         request_id: str | None,
         *more: Any,
     ) -> None:
         actor = self._actor
+        actor._require()
         hub = actor.hub
+        command = getattr(hub.shard, name.removesuffix("_invitation"))
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         invite_id = text.exact(invite_id, "invite_id")
         if request_id is None:

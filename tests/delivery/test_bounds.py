@@ -20,8 +20,9 @@ from pysignal import (
     SignalingListener,
     VirtualClock,
 )
-from pysignal.delivery import Delivery, Receiver
+from pysignal.delivery import Delivery
 from pysignal.journal import MemoryJournal
+from pysignal.receivers import Receiver
 
 pytestmark = pytest.mark.anyio
 

@@ -47,7 +47,9 @@ async def hold(stage: Stage, how: str) -> asyncio.Future[Any] | None:
         for _ in range(5):
             await stage.hub.invite_in_group_as("x", "noise", ["y"])
         await stage.clock.settle()
-        while stage.hub._backlog() < BACKLOG_MAX - 1:
+        while (
+            stage.hub.stats()["deliveries_waiting"] + stage.hub.shard.machine.waiting
+        ) < BACKLOG_MAX - 1:
             run_now(stage.hub.invite_as("y", "x"))
         run_now(stage.hub.groups.dismiss("noise"))
     elif how == "expiry":

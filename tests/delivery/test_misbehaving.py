@@ -23,8 +23,9 @@ from pysignal import (
     SignalingListener,
     VirtualClock,
 )
-from pysignal.delivery import Call, Delivery, Receiver
+from pysignal.delivery import Delivery
 from pysignal.engine.facts import Event
+from pysignal.receivers import Call, Receiver
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,33 @@
+"""Commands: carried out at once, or in their turn (see `commands.pyx`)."""
+
+cimport cython
+
+from pysignal.delivery cimport Delivery
+from pysignal.engine.machine cimport Machine
+from pysignal.receivers cimport Receiver
+from pysignal.system_clock cimport Clock
+
+
+@cython.final
+cdef class Commands:
+    """Carries out the commands of a hub."""
+
+    cdef Clock clock
+    cdef Machine machine
+    cdef Delivery delivery
+    cdef object writer
+    cdef object publish
+    cdef object call_soon
+    cdef object turn
+    cdef object queue
+    cdef long long ahead_ms
+    cdef unsigned long thread
+    cdef Py_ssize_t data_bytes_max
+    cdef public bint is_open
+    cdef public bint is_scheduled
+
+    cdef bint takes(self, Receiver actor)
+    cdef bint is_free(self) except -1
+    cdef long long now_ms(self) except? -1
+    cdef int want_turn(self) except -1
+    cdef Py_ssize_t backlog(self) except -1

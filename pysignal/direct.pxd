@@ -1,0 +1,14 @@
+"""The operations on invitations that need not wait (see `direct.pyx`)."""
+
+from libc.stdint cimport uint8_t
+
+from pysignal.receivers cimport Receiver
+
+
+cdef class DirectSignaling:
+    """The operations on invitations, as far as they can be carried out at once."""
+
+    cdef readonly Receiver _actor
+
+    cdef str open_now(self, invitee, data, timeout, online_only)
+    cdef bint answer_now(self, uint8_t status, invite_id, data) except -1

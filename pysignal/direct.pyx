@@ -1,0 +1,200 @@
+"""The operations on invitations that need not wait, compiled: the hot path.
+
+Each operation is first tried at once: an ordinary call of a session that may call, to a hub without
+a journal, while nothing waits before it. That takes one coroutine, which never suspends. Whatever
+is not so, or what the engine refuses, has changed nothing; it goes the general way, through
+`signaling`, which judges anew and says what is wrong.
+"""
+
+from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.ref cimport PyTypeObject
+from libc.math cimport rint
+from libc.stdint cimport uint8_t, uint64_t
+
+from pysignal.commands cimport Commands
+from pysignal.engine.direct cimport answer_one, cancel_one, open_one
+from pysignal.engine.roster cimport ACCEPTED, CANCELLED, REJECTED
+from pysignal.receivers cimport Receiver
+
+from pysignal import text
+from pysignal.invitation import Invitation
+
+# The longest timeout, 30 days, in seconds.
+TIMEOUT_MAX_S = 30 * 86_400
+
+cdef extern from *:
+    """
+    #define pysignal_is_ascii(text) PyUnicode_IS_ASCII(text)
+
+    /* A user ID of ASCII characters that are all printable: 1 to 128 of them. */
+    static int pysignal_is_plain_id(PyObject *text) {
+        Py_ssize_t size = PyUnicode_GET_LENGTH(text);
+        const unsigned char *at = PyUnicode_1BYTE_DATA(text);
+        unsigned char odd = 0;
+        if (!PyUnicode_IS_ASCII(text) || size < 1 || size > 128) return 0;
+        for (Py_ssize_t i = 0; i < size; i++) odd |= (unsigned char)(at[i] - 0x20) > 0x5e;
+        return !odd;
+    }
+
+    /* A new instance of a subclass of str, without the way through its Python constructor. */
+    static PyObject *pysignal_subclass_of_str(PyTypeObject *type, PyObject *text) {
+        PyObject *args = PyTuple_Pack(1, text), *made;
+        if (!args) return NULL;
+        made = PyUnicode_Type.tp_new(type, args, NULL);
+        Py_DECREF(args);
+        return made;
+    }
+    """
+    bint pysignal_is_ascii(object text)
+    bint pysignal_is_plain_id(object text)
+    object pysignal_subclass_of_str(PyTypeObject *type, str text)
+
+cdef double TIMEOUT_MAX = TIMEOUT_MAX_S
+cdef object HANDLE = Invitation
+
+
+cdef object handle(str invite_id, Receiver actor):
+    """An `Invitation`."""
+    made = pysignal_subclass_of_str(<PyTypeObject *>HANDLE, invite_id)
+    made._actor = actor
+    return made
+
+
+cdef str checked_data(data, Py_ssize_t bytes_max):
+    """Custom data as an exact `str`; what is wrong with it is raised."""
+    if type(data) is str and pysignal_is_ascii(data) and len(<str>data) <= bytes_max:
+        return <str>data
+    return text.data(data, bytes_max=bytes_max)
+
+
+cdef bint is_timeout(timeout, uint64_t *ms):
+    """Whether a timeout is an ordinary one, and its milliseconds."""
+    cdef double seconds
+    cdef long whole
+    cdef int overflow = 0
+    if type(timeout) is int:
+        whole = PyLong_AsLongAndOverflow(timeout, &overflow)
+        if overflow or not 0 <= whole <= TIMEOUT_MAX:
+            return False
+        ms[0] = <uint64_t>whole * 1000
+        return True
+    if type(timeout) is not float:
+        return False
+    seconds = timeout
+    if not 0 <= seconds <= TIMEOUT_MAX:     # NaN is neither
+        return False
+    ms[0] = <uint64_t>rint(seconds * 1000)
+    if ms[0] == 0 and seconds != 0:
+        ms[0] = 1
+    return True
+
+
+cdef class DirectSignaling:
+    """The operations on invitations, as far as they can be carried out at once.
+
+    Args:
+        actor: who acts: a session, or a user whom the embedding server acts for.
+    """
+
+    def __init__(self, Receiver actor not None):
+        self._actor = actor
+
+    async def invite(
+        self,
+        invitee,
+        data="",
+        *,
+        timeout=30,
+        online_user_only=False,
+        offline_push_info=None,
+        request_id=None,
+    ):
+        """Invite one user, or several without a group.
+
+        Args:
+            invitee: a user, or a list of users (one invitation; its parties hear each other).
+            data: opaque text, at most 12 KiB of UTF-8.
+            timeout: seconds, rounded to ms; 0 for never, at most 30 days.
+            online_user_only: only sessions that are online now are told of the opening.
+            offline_push_info: taken as V2TIM does; an embedded hub pushes nothing and ignores it.
+            request_id: see the class.
+
+        Returns:
+            The ID of the invitation, with an outcome to await.
+
+        Raises:
+            DataTooLong, InvalidParameter, LimitExceeded, NotLoggedIn.
+        """
+        cdef str invite_id
+        if request_id is None and type(invitee) is str:
+            invite_id = self.open_now(invitee, data, timeout, online_user_only)
+            if invite_id is not None:
+                return handle(invite_id, self._actor)
+        return await self._invite(invitee, data, timeout, online_user_only, request_id)
+
+    async def accept(self, invite_id, data="", *, request_id=None):
+        """Accept as a pending invitee.
+
+        Raises:
+            InvitationEnded: it has ended, or the actor has answered; `details["how"]` explains.
+            NotPermitted: the actor is not an invitee.
+            DataTooLong, InvalidParameter, NotLoggedIn.
+        """
+        if request_id is not None or not self.answer_now(ACCEPTED, invite_id, data):
+            await self._answer("accept", invite_id, data, request_id)
+
+    async def reject(self, invite_id, data="", *, request_id=None):
+        """Reject as a pending invitee; errors as for `accept`."""
+        if request_id is not None or not self.answer_now(REJECTED, invite_id, data):
+            await self._answer("reject", invite_id, data, request_id)
+
+    async def cancel(self, invite_id, data="", *, request_id=None):
+        """Cancel as the inviter, from any session, while somebody is pending.
+
+        Raises:
+            InvitationEnded: it has ended.
+            NotPermitted: the actor is not the inviter.
+            DataTooLong, InvalidParameter, NotLoggedIn.
+        """
+        if request_id is not None or not self.answer_now(CANCELLED, invite_id, data):
+            await self._answer("cancel", invite_id, data, request_id)
+
+    cdef str open_now(self, invitee, data, timeout, online_only):
+        """Open an invitation to one user at once; its ID, or None where that could not be."""
+        cdef Receiver actor = self._actor
+        cdef Commands commands = <Commands>actor._commands
+        cdef uint64_t timeout_ms = 0
+        if commands is None or not commands.takes(actor):
+            return None
+        data = checked_data(data, commands.data_bytes_max)
+        if not pysignal_is_plain_id(invitee):
+            invitee = text.user_id(invitee, "invitee")
+        if online_only is not True and online_only is not False:
+            return None
+        if not is_timeout(timeout, &timeout_ms) or not commands.is_free():
+            return None
+        commands.want_turn()
+        return open_one(
+            commands.machine, commands.now_ms(), actor.user_id, &actor.number,
+            <str>invitee, <str>data, timeout_ms, online_only is True, actor.device_number,
+        )
+
+    cdef bint answer_now(self, uint8_t status, invite_id, data) except -1:
+        """Accept, reject or cancel at once; whether that could be."""
+        cdef Receiver actor = self._actor
+        cdef Commands commands = <Commands>actor._commands
+        if commands is None or not commands.takes(actor):
+            return False
+        data = checked_data(data, commands.data_bytes_max)
+        if not isinstance(invite_id, str) or not commands.is_free():
+            return False
+        commands.want_turn()
+        if status == CANCELLED:
+            return cancel_one(
+                commands.machine, commands.now_ms(), <str>invite_id, actor.user_id, &actor.number,
+                <str>data, actor.device_number,
+            )
+        return answer_one(
+            commands.machine, commands.now_ms(), <str>invite_id, actor.user_id, &actor.number,
+            status, <str>data, actor.device_number,
+        )
