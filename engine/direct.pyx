@@ -4,16 +4,22 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pysignal.engine.core cimport (
     DONE,
+    LISTED,
     ONLINE_ONLY,
+    OPEN,
     core_answer,
     core_cancel,
+    core_find,
     core_open,
+    invitation_at,
+    invitation_t,
     opening_t,
 )
 from pysignal.engine.ids cimport id_blank, id_fill, id_parse, invite_id_t
 from pysignal.engine.machine cimport Machine
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.texts cimport handle_of, release
+from pysignal.engine.wheel cimport wheel_enter
 
 
 cdef str open_one(
@@ -84,3 +90,27 @@ cdef bint cancel_one(
         return True
     release(handle)
     return False
+
+
+cdef str invitee_of_open(
+    Machine machine, uint64_t now_ms, str invite_id, str inviter, uint32_t *near,
+):
+    """The invitee of an inviter's open invitation to one user, without a group; else None.
+
+    None too where something is due by now, which has to end first.
+    """
+    cdef invite_id_t name
+    cdef invitation_t *one
+    cdef uint32_t slot
+    near[0] = machine.users.find_near(inviter, near[0])
+    if near[0] == NONE or machine.core.restoring or not id_parse(invite_id, &name):
+        return None
+    if not wheel_enter(&machine.core.wheel, now_ms):
+        return None
+    slot = core_find(&machine.core, name)
+    if slot == NONE:
+        return None
+    one = invitation_at(&machine.core, slot)
+    if one.state != OPEN or one.flags & LISTED or one.inviter != near[0]:
+        return None
+    return machine.users.name(one.invitee)

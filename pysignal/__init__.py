@@ -7,6 +7,7 @@ invitation = await amy.signaling.invite("bob", "let's talk", timeout=30)
 print((await invitation.outcome()).status)
 """
 
+from pysignal.bulk import Answer, Invite
 from pysignal.clock import Clock, VirtualClock
 from pysignal.engine.facts import Event as SignalingEvent
 from pysignal.engine.views import InvitationInfo
@@ -35,10 +36,11 @@ from pysignal.errors import (
     SignalingError,
     VersionConflict,
 )
+from pysignal.following import Outcome
 from pysignal.groups.callbacks import GroupListener
 from pysignal.groups.decisions import GroupInfo, GroupType, MemberInfo, Role
 from pysignal.hub import Hub, Sink
-from pysignal.invitation import Invitation, Outcome
+from pysignal.invitation import Invitation
 from pysignal.limits import Limits
 from pysignal.listeners import ConnectionListener, SignalingListener
 from pysignal.presence import Snapshot
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlreadyTold",
+    "Answer",
     "Blocked",
     "Call",
     "Clock",
@@ -66,6 +69,7 @@ __all__ = [
     "InvitationEnded",
     "InvitationInfo",
     "InvitationRequired",
+    "Invite",
     "KickedOff",
     "LimitExceeded",
     "Limits",

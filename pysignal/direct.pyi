@@ -5,9 +5,28 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from pysignal.commands import Commands
 from pysignal.invitation import Invitation
 
 TIMEOUT_MAX_S: int
+
+def invite_at_once(
+    commands: Commands,
+    now_ms: int,
+    inviter: object,
+    invitee: object,
+    data: object,
+    timeout: object,
+    online_only: object,
+) -> str | None: ...
+def answer_at_once(
+    commands: Commands,
+    now_ms: int,
+    invitee: object,
+    invite_id: object,
+    accept: object,
+    data: object,
+) -> bool: ...
 
 @disjoint_base
 class DirectSignaling:

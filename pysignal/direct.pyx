@@ -9,11 +9,12 @@ is not so, or what the engine refuses, has changed nothing; it goes the general 
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.ref cimport PyTypeObject
 from libc.math cimport rint
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pysignal.commands cimport Commands
 from pysignal.engine.direct cimport answer_one, cancel_one, open_one
 from pysignal.engine.roster cimport ACCEPTED, CANCELLED, REJECTED
+from pysignal.engine.slab cimport NONE
 from pysignal.receivers cimport Receiver
 
 from pysignal import text
@@ -60,9 +61,17 @@ cdef object handle(str invite_id, Receiver actor):
     return made
 
 
+cdef inline bint is_plain_id(value):
+    return type(value) is str and pysignal_is_plain_id(value)
+
+
+cdef inline bint is_plain_data(value, Py_ssize_t bytes_max):
+    return type(value) is str and pysignal_is_ascii(value) and len(<str>value) <= bytes_max
+
+
 cdef str checked_data(data, Py_ssize_t bytes_max):
     """Custom data as an exact `str`; what is wrong with it is raised."""
-    if type(data) is str and pysignal_is_ascii(data) and len(<str>data) <= bytes_max:
+    if is_plain_data(data, bytes_max):
         return <str>data
     return text.data(data, bytes_max=bytes_max)
 
@@ -87,6 +96,42 @@ cdef bint is_timeout(timeout, uint64_t *ms):
     if ms[0] == 0 and seconds != 0:
         ms[0] = 1
     return True
+
+
+def invite_at_once(
+    Commands commands not None, long long now_ms, inviter, invitee, data, timeout, online_only,
+):
+    """Open an ordinary invitation to one user as the embedding server; its ID, or None.
+
+    None where something is not ordinary or was refused; then nothing was changed.
+    """
+    cdef uint64_t timeout_ms = 0
+    cdef uint32_t near = NONE
+    if not (is_plain_id(inviter) and is_plain_id(invitee)):
+        return None
+    if not is_plain_data(data, commands.data_bytes_max) or not is_timeout(timeout, &timeout_ms):
+        return None
+    if online_only is not True and online_only is not False:
+        return None
+    return open_one(
+        commands.machine, now_ms, <str>inviter, &near, <str>invitee, <str>data, timeout_ms,
+        online_only is True, 0,
+    )
+
+
+def answer_at_once(
+    Commands commands not None, long long now_ms, invitee, invite_id, accept, data,
+):
+    """Answer as a user, as the embedding server; False where it is not ordinary, or was refused."""
+    cdef uint32_t near = NONE
+    if accept is not True and accept is not False or not is_plain_id(invitee):
+        return False
+    if not isinstance(invite_id, str) or not is_plain_data(data, commands.data_bytes_max):
+        return False
+    return answer_one(
+        commands.machine, now_ms, <str>invite_id, <str>invitee, &near,
+        ACCEPTED if accept is True else REJECTED, <str>data, 0,
+    )
 
 
 cdef class DirectSignaling:

@@ -31,9 +31,9 @@ from pysignal.errors import (
     NotLoggedIn,
     SignalingError,
 )
+from pysignal.following import Followers, Watch
 from pysignal.groups.decisions import Groups
 from pysignal.groups.operations import ServerGroups
-from pysignal.invitation import Followers, Watch
 from pysignal.journal import entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
@@ -478,7 +478,7 @@ class Hub(ServerActs):
 
     # -- handles -----------------------------------------------------------------------------------
 
-    def _watch(self, watch: Watch) -> tuple[InvitationInfo, list[Event], bool]:
+    def _watch(self, watch: Watch) -> tuple[InvitationInfo, bool]:
         """Enter a follower of an invitation; see `Followers.enter`."""
         watch.actor._require()
         if self._writer is not None:

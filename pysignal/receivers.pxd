@@ -49,6 +49,7 @@ cdef class Receiver:
     cdef readonly str device_id
     cdef public object signaling
     cdef public object _commands
+    cdef public dict _watches
 
     cdef int hear(self, Event event, uint64_t turn) except -1
     cdef int tell(self, Subscription subscription, Event event, uint64_t turn) except -1

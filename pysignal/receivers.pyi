@@ -29,6 +29,7 @@ class Receiver:
     online: bool
     signaling: Any
     _commands: Any
+    _watches: dict[Any, None]
     _since: int
     def __init__(self, user_id: str, device_id: str) -> None: ...
     @property

@@ -78,6 +78,8 @@ cdef class Receiver:
         _subscriptions: replaced, never changed, so that a drain can walk it.
         _streams: queues of `session.events()`, with a method `put(event) -> bool`; replaced too.
         _commands: the hub's, once it is open.
+        _watches: what its user follows by handles, in the order in which that began, as all that is
+            told has one order.
         _since: what was queued before this number is not for the session: it logged in later.
     """
 
@@ -86,6 +88,7 @@ cdef class Receiver:
         self.device_id = device_id
         self.number = NONE
         self.subscriptions = []
+        self._watches = {}
 
     def _set_device_number(self, uint32_t number):
         """Set the number that stands for the device in the engine."""

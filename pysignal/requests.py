@@ -12,7 +12,7 @@ result behind, and no answer waits a turn longer for having a request ID.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from pysignal import text
@@ -55,14 +55,14 @@ class Requests:
         return sum(len(requests) for requests in self._by_user.values())
 
     def once(
-        self, user: str, request_id: object, arguments: Hashable, command: Callable[..., Any]
+        self, user: str, request_id: object, arguments: Iterable[Any], command: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Return a command that is carried out only if this request was not yet.
 
         Args:
             user: the actor; other users' request IDs are other requests.
             request_id: 1 to 128 bytes of UTF-8 without control characters.
-            arguments: the operation's name and arguments.
+            arguments: the operation's name and arguments; a list is compared as it is now.
             command: what to carry out, as `Hub.perform` takes it. The command that is returned
                 gives or raises the same, or what it gave or raised the first time, or raises
                 InvalidParameter where the request ID was used with other arguments.
@@ -71,6 +71,7 @@ class Requests:
             InvalidParameter: the request ID is none.
         """
         name = text.user_id(request_id, "request_id")
+        arguments = tuple(tuple(arg) if isinstance(arg, list) else arg for arg in arguments)
 
         def perform(now_ms: int, *args: Any) -> Any:
             request = self._find(user, name)

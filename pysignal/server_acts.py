@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from pysignal import text
+from pysignal import bulk, text
+from pysignal.bulk import Answer, Invite, Refusal
 from pysignal.engine.views import InvitationInfo
+from pysignal.errors import InvalidParameter
 from pysignal.groups.operations import GroupOperations
 from pysignal.invitation import Invitation
 from pysignal.receivers import Receiver
@@ -19,7 +21,6 @@ from pysignal.signaling import Signaling
 
 if TYPE_CHECKING:
     from pysignal.hub import Hub
-    from pysignal.invitation import Watch
 
 
 class ServerActor(Receiver):
@@ -27,7 +28,6 @@ class ServerActor(Receiver):
 
     Attributes:
         signaling: the operations on invitations, as that user.
-        groups: the operations on groups, as that user.
     """
 
     signaling: Signaling
@@ -37,9 +37,12 @@ class ServerActor(Receiver):
         self.hub = hub
         self.online = True  # it may always act; nothing is ever delivered to it
         self._commands = hub._commands
-        self._watches: dict[Watch, None] = {}
         self.signaling = Signaling(self)
-        self.groups = GroupOperations(self)
+
+    @property
+    def groups(self) -> GroupOperations:
+        """The operations on groups, as that user."""
+        return GroupOperations(self)
 
     def _require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
@@ -126,6 +129,42 @@ class ServerActs:
         """End a group as a user; see `GroupOperations.dismiss_group`."""
         await self.acting_as(user).groups.dismiss_group(group_id, **options)
 
+    async def invite_many(self, items: Sequence[Invite]) -> list[str | Refusal]:
+        """Open many invitations in one call, as the users that the items name.
+
+        Args:
+            items: what to open; plain tuples with the same fields will do.
+
+        Returns:
+            For each item, in order, the ID of its invitation, or the error that refused it.
+
+        Raises:
+            InvalidParameter: `items` is no list or tuple.
+            HubClosed: the hub is not open; or it was closed meanwhile, and of the items some may
+                have been carried out: those with a request ID can be sent again.
+        """
+        hub = cast("Hub", self)
+        hub._require()
+        results: list[str | Refusal] = await hub._perform(bulk.invite_many(hub, _listed(items)))
+        return results
+
+    async def answer_many(self, items: Sequence[Answer]) -> list[Refusal | None]:
+        """Accept and reject many invitations in one call, as the users that the items name.
+
+        Args:
+            items: the answers; plain tuples with the same fields will do.
+
+        Returns:
+            For each item, in order, None, or the error that refused it.
+
+        Raises:
+            InvalidParameter, HubClosed: as for `invite_many`.
+        """
+        hub = cast("Hub", self)
+        hub._require()
+        results: list[Refusal | None] = await hub._perform(bulk.answer_many(hub, _listed(items)))
+        return results
+
     async def cancel_by_server(self, invite_id: str, data: str | None = "") -> None:
         """Cancel any open invitation; all parties hear it, with the reason `server`.
 
@@ -163,3 +202,10 @@ class ServerActs:
             hub.shard.info, text.exact(invite_id, "invite_id")
         )
         return info
+
+
+def _listed(items: Sequence[Any]) -> list[Any]:
+    """Return the items of a bulk call, as they are now."""
+    if not isinstance(items, (list, tuple)):
+        raise InvalidParameter("items", f"a list or tuple, not {type(items).__name__}")
+    return list(items)

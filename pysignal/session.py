@@ -31,8 +31,8 @@ from pysignal.signaling import Signaling
 from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
+    from pysignal.following import Watch
     from pysignal.hub import Hub
-    from pysignal.invitation import Watch
 
 # Waits that fail in one turn of the loop, when their session ends.
 FAILED_PER_TURN: Final = 512
@@ -60,8 +60,6 @@ class Session(Receiver):
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
         self._courier: Courier | None = None  # made when there is something to call
-        # In the order in which they began, as all that is told has one order.
-        self._watches: dict[Watch, None] = {}
         self._connection_listeners: list[Subscription] = []
         self._group_listeners: list[Subscription] = []
         self._is_abandoned = False

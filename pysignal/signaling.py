@@ -79,13 +79,13 @@ class Signaling(DirectSignaling):
             invitees = text.user_id(invitee, "invitee")
         else:
             invitees = list(text.user_ids(invitee, "invitee"))
-            self._check_size(invitees, "invitee")
+            check_size(invitees, "invitee", hub.limits.invitees_max)
             if not invitees:
                 raise InvalidParameter("invitee", "the list is empty: name at least one user")
             if len(invitees) == 1:
                 invitees = invitees[0]
-        _check_bool(online_user_only, "online_user_only")
-        args = (invitees, data, _timeout_ms(timeout), online_user_only)
+        check_bool(online_user_only, "online_user_only")
+        args = (invitees, data, timeout_ms(timeout), online_user_only)
         if request_id is None:
             invite_id = await hub._perform(
                 hub.shard.invite, actor.user_id, actor.device_number, *args
@@ -130,15 +130,15 @@ class Signaling(DirectSignaling):
         data = text.data(data, bytes_max=hub.limits.data_bytes_max)
         group_id = text.group_id(group_id)
         invitees = list(text.user_ids(invitee_list, "invitee_list"))
-        self._check_size(invitees, "invitee_list")
-        _check_bool(online_user_only, "online_user_only")
+        check_size(invitees, "invitee_list", hub.limits.invitees_max)
+        check_bool(online_user_only, "online_user_only")
         if notify not in ("members", "parties"):
             raise InvalidParameter("notify", f'"members" or "parties", not {notify!r}')
         args = (
             group_id,
             invitees,
             data,
-            _timeout_ms(timeout),
+            timeout_ms(timeout),
             online_user_only,
             notify == "parties",
         )
@@ -205,8 +205,7 @@ class Signaling(DirectSignaling):
 
     async def _once(self, request_id: str, name: str, command: Any, args: tuple[Any, ...]) -> Any:
         actor = self._actor
-        arguments = (name, *(tuple(arg) if isinstance(arg, list) else arg for arg in args))
-        command = actor.hub._requests.once(actor.user_id, request_id, arguments, command)
+        command = actor.hub._requests.once(actor.user_id, request_id, (name, *args), command)
         return await actor.hub._perform(command, actor.user_id, actor.device_number, *args)
 
     # -- looking up --------------------------------------------------------------------------------
@@ -301,15 +300,17 @@ class Signaling(DirectSignaling):
             raise InvalidParameter("listener", "an act of the server has no listeners: log in")
         return session  # type: ignore[no-any-return]
 
-    def _check_size(self, invitees: list[str], parameter: str) -> None:
-        limit = self._actor.hub.limits.invitees_max
-        if len(invitees) > limit:
-            raise InvalidParameter(
-                parameter, f"{len(invitees)} users, at most {limit} can be invited at once"
-            )
+
+def check_size(invitees: list[str], parameter: str, limit: int) -> None:
+    """Refuse a list of invitees that is too long."""
+    if len(invitees) > limit:
+        raise InvalidParameter(
+            parameter, f"{len(invitees)} users, at most {limit} can be invited at once"
+        )
 
 
-def _check_bool(value: object, parameter: str) -> None:
+def check_bool(value: object, parameter: str) -> None:
+    """Refuse what is neither True nor False."""
     if not isinstance(value, bool):
         raise InvalidParameter(parameter, f"True or False, not {value!r}")
 
@@ -318,7 +319,7 @@ def _is_version(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _timeout_ms(timeout: object) -> int:
+def timeout_ms(timeout: object) -> int:
     """Milliseconds of a timeout in seconds: the nearest, but not 0 unless it was 0."""
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise InvalidParameter("timeout", f"seconds as int or float, not {type(timeout).__name__}")

@@ -55,6 +55,8 @@ BELOW = {
     "signaling": OUTER,
     "groups": OUTER,
     "invitation": OUTER,
+    "bulk": OUTER | {"hub", "session"},
+    "following": OUTER | {"hub", "session", "signaling"},
     "publisher": OUTER | {"hub"},
     "commands": OUTER | {"hub", "session"},
     "presence": OUTER | {"hub"},

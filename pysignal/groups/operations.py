@@ -7,7 +7,7 @@ the same way as those on invitations, so that "is a member" has one answer at ea
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pysignal import text
@@ -297,7 +297,7 @@ class GroupOperations:
     async def _change(
         self,
         request_id: str | None,
-        arguments: Hashable,
+        arguments: tuple[Any, ...],
         decide: Callable[..., GroupRecord],
         *args: Any,
         **options: Any,

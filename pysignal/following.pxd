@@ -1,0 +1,45 @@
+"""Following an invitation: its outcome, its events (see `following.pyx`)."""
+
+cimport cython
+
+from pysignal.delivery cimport Delivery
+from pysignal.engine.facts cimport Event
+from pysignal.engine.machine cimport Machine
+from pysignal.receivers cimport Receiver
+
+
+@cython.final
+cdef class Outcome:
+    """How an invitation ended."""
+
+    cdef readonly str invite_id
+    cdef readonly str state
+    cdef readonly str reason
+    cdef readonly dict statuses
+    cdef readonly Event event
+
+
+cdef class Watch:
+    """One follower of an invitation, entered with the hub; delivery feeds it."""
+
+    cdef readonly Receiver actor
+    cdef readonly str invite_id
+
+
+@cython.final
+cdef class OutcomeWatch(Watch):
+    """Somebody who awaits the outcome; each has a future of their own."""
+
+    cdef dict statuses          # None where there is one invitee
+    cdef object ending
+
+
+@cython.final
+cdef class Followers:
+    """Who follows which invitation."""
+
+    cdef Delivery delivery
+    cdef Machine machine
+    cdef Py_ssize_t count
+
+    cdef int add(self, Watch watch) except -1
