@@ -270,6 +270,12 @@ cdef inline uint32_t core_find(const core_t *c, invite_id_t name) noexcept nogil
     return slot
 
 
+cdef inline uint32_t core_invitee(const core_t *c, invite_id_t name) noexcept nogil:
+    """The one invitee of the invitation that an ID may name; any number where it names none."""
+    cdef uint32_t slot = <uint32_t>id_place(&c.key, name)
+    return invitation_at(c, slot).invitee if slot < c.invitations.top else NONE
+
+
 cdef inline uint32_t core_entry(const core_t *c, uint32_t slot, uint32_t user) noexcept nogil:
     """Where an invitee stands: the reference of its entry, the slot itself, or NONE."""
     cdef const invitation_t *one = invitation_at(c, slot)

@@ -18,7 +18,7 @@ from pysignal.engine.core cimport (
 from pysignal.engine.ids cimport id_blank, id_fill, id_parse, invite_id_t
 from pysignal.engine.machine cimport Machine
 from pysignal.engine.slab cimport NONE
-from pysignal.engine.texts cimport handle_of, release
+from pysignal.engine.texts cimport handle_of, release, spelled_add
 from pysignal.engine.wheel cimport wheel_enter
 
 
@@ -53,6 +53,7 @@ cdef str open_one(
         release(o.data)
         return None
     id_fill(invite_id, name)
+    spelled_add(&machine.spelled, machine.core.position, invite_id)
     return invite_id
 
 
@@ -69,6 +70,7 @@ cdef bint answer_one(
         return False
     handle = handle_of(data)
     if core_answer(&machine.core, now_ms, name, user, status, handle, device) == DONE:
+        spelled_add(&machine.spelled, machine.core.position, invite_id)
         return True
     release(handle)
     return False

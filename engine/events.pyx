@@ -31,16 +31,13 @@ from pysignal.engine.facts cimport (
     FACT_MODIFIED,
     FACT_OPENED,
     FACT_REJECTED,
-    FACT_TIMED_OUT,
     Roll,
     event_new,
 )
 from pysignal.engine.ids cimport id_text
 from pysignal.engine.roster cimport PENDING, entry_at, entry_ended, entry_t, roster_next
 from pysignal.engine.slab cimport NONE
-from pysignal.engine.texts cimport text_of
-
-from pysignal.engine import facts
+from pysignal.engine.texts cimport spelled_at, spelled_t, text_of
 
 cdef object FIRST = itemgetter(0)
 
@@ -48,37 +45,37 @@ cdef object FIRST = itemgetter(0)
 # for.
 cdef enum: AHEAD = 4
 
-cdef tuple KIND_OF = facts.KINDS
-cdef tuple REASON_OF = facts.REASON_NAMES
+# Users whose names are in the cache anyway.
+cdef enum: CACHED = 4096
 
 
 cdef list events_of(
-    const core_t *c, uint32_t *count, uint64_t up_to, Names users, Names groups, list rolls,
+    const core_t *c, uint32_t *count, uint64_t up_to, spelled_t *spelled, Names users,
+    Names groups, list rolls,
 ):
     """The events of the oldest facts that wait: at most `count`, up to a commit position.
 
     `count` becomes the number of facts that were read. They stay where they are.
     """
     cdef list out = []
-    cdef uint32_t at
+    cdef uint32_t at = 0
     cdef fact_t fact
-    for at in range(count[0]):
-        if at + AHEAD < count[0]:
-            foresee(c, &c.facts.items[c.facts.head + at + AHEAD], users)
-        # A copy: making an event may run the garbage collector, and that anything at all.
-        fact = c.facts.items[c.facts.head + at]
-        if fact.position > up_to:
-            count[0] = at
-            break
-        if fact.kind == FACT_MARKED:
-            continue
-        try:
-            out.append(event_of(c, &fact, users, groups, rolls))
-        except MemoryError:
-            if at == 0:
-                raise
-            count[0] = at       # those before it are told; it waits for the next call
-            break
+    cdef bint is_large = c.users.table.top > CACHED
+    try:
+        for at in range(count[0]):
+            if is_large and at + AHEAD < count[0]:
+                foresee(c, &c.facts.items[c.facts.head + at + AHEAD], users)
+            # A copy: making an event may run the garbage collector, and that anything at all.
+            fact = c.facts.items[c.facts.head + at]
+            if fact.position > up_to:
+                count[0] = at
+                break
+            if fact.kind != FACT_MARKED:
+                out.append(event_of(c, &fact, spelled, users, groups, rolls))
+    except MemoryError:
+        if at == 0:
+            raise
+        count[0] = at       # those before it are told; it waits for the next call
     return out
 
 
@@ -91,10 +88,13 @@ cdef inline int foresee(const core_t *c, const fact_t *fact, Names users) except
     return 0
 
 
-cdef Event event_of(const core_t *c, const fact_t *fact, Names users, Names groups, list rolls):
+cdef Event event_of(
+    const core_t *c, const fact_t *fact, spelled_t *spelled, Names users, Names groups, list rolls,
+):
     """The event of a fact that was not given back yet.
 
-    `rolls` has the roll of each list, or None; facts must come in commit order.
+    `spelled` has texts of IDs by commit position, `rolls` the roll of each list, or None; facts
+    must come in commit order.
     """
     cdef const invitation_t *one = invitation_at(c, fact.slot)
     cdef Event event = event_new()
@@ -106,19 +106,24 @@ cdef Event event_of(const core_t *c, const fact_t *fact, Names users, Names grou
     event.seq = fact.seq
     event.data_version = fact.data_version
     event.code = fact.kind
-    event.kind = <str>KIND_OF[fact.kind]
-    event.reason = <str>REASON_OF[fact.reason]
-    event.invite_id = id_text(fact.id)
+    event.reason_code = fact.reason
+    event.invite_id = spelled_at(spelled, fact.position)
+    if event.invite_id is None:
+        event.invite_id = id_text(fact.id)
     event.inviter_number = one.inviter
     event.inviter = users.name(one.inviter)
     event.actor_number = fact.actor
-    event.actor = "" if fact.actor == NONE else users.name(fact.actor)
     event.device_number = fact.device
     event.device = ""
-    event.data = "" if fact.kind == FACT_TIMED_OUT else text_of(fact.data)
-    event.invitation_data = text_of(
-        fact.data if fact.kind == FACT_MODIFIED or fact.kind == FACT_OPENED else fact.held
-    )
+    if fact.kind == FACT_OPENED or fact.kind == FACT_MODIFIED:
+        event.invitation_data = text_of(fact.data)
+    else:
+        event.invitation_data = text_of(fact.held)
+        event.answer = text_of(fact.data)
+    if fact.actor == NONE:
+        event.other_actor = ""
+    elif fact.actor != one.inviter and (one.flags & LISTED or fact.actor != one.invitee):
+        event.other_actor = users.name(fact.actor)
     event.ends = fact.flags & ENDS
     event.online_only = one.flags & ONLINE_ONLY
     event.parties_only = one.flags & PARTIES_ONLY

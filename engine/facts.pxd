@@ -127,7 +127,6 @@ cdef inline void facts_give_back(facts_t *f, uint32_t count) noexcept nogil:
 
 
 @cython.final
-@cython.no_gc
 cdef class Roll:
     """Who was asked by one invitation, and in which order they ended; shared by its events."""
 
@@ -137,8 +136,6 @@ cdef class Roll:
 
 
 @cython.final
-@cython.freelist(1024)
-@cython.no_gc               # all that it refers to are texts, and a Roll of texts
 cdef class Event:
     """One committed change of an invitation, as everybody hears it (SPEC section 4)."""
 
@@ -153,21 +150,20 @@ cdef class Event:
     cdef uint32_t inviter_number
     cdef uint32_t invitee_number        # of the one invitee; NONE for a list
     cdef uint8_t code                   # FACT_...
+    cdef uint8_t reason_code            # REASON_...
     cdef readonly bint ends
     cdef readonly bint replayed
     cdef readonly bint online_only
     cdef readonly bint parties_only
     cdef readonly bint no_deadline
-    cdef readonly str kind
-    cdef readonly str reason
     cdef readonly str invite_id
     cdef readonly str group_id
     cdef readonly str inviter
-    cdef readonly str data
     cdef readonly str invitation_data
-    cdef readonly str actor
     cdef readonly str device
+    cdef str answer                     # the data of what was neither an opening nor a modify
     cdef str invitee_one                # of an invitation without a roll
+    cdef str other_actor                # who is neither the inviter nor the one invitee
     cdef Roll roll
     cdef tuple changed                  # None = everybody invited
 

@@ -23,16 +23,20 @@ class Event:
     online_only: bool
     parties_only: bool
     no_deadline: bool
-    kind: str
-    reason: str
     invite_id: str
     group_id: str
     inviter: str
-    data: str
     invitation_data: str
-    actor: str
     device: str
     def __init__(self, *args: object, **kwargs: object) -> None: ...  # refuses: take() makes them
+    @property
+    def kind(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
     @property
     def expires_at(self) -> int | None: ...
     @property

@@ -4,6 +4,7 @@ An event is made once and shared by all who hear it, so nothing of it can be cha
 names are made when it is; the lists of a large invitation are shared with its other events.
 """
 
+cimport cython
 
 # Names of the kinds and reasons, by their numbers.
 KINDS = ("", "opened", "accepted", "rejected", "cancelled", "timed_out", "modified", "marked")
@@ -11,7 +12,11 @@ REASON_NAMES = (
     "", "left_group", "group_dismissed", "server", "lifetime", "answered_elsewhere",
 )
 
+cdef tuple KIND_OF = KINDS
+cdef tuple REASON_OF = REASON_NAMES
 
+
+@cython.no_gc
 cdef class Roll:
     """Who was asked by one invitation, and in which order they ended; shared by its events."""
 
@@ -20,6 +25,9 @@ cdef class Roll:
         self.ended = []
 
 
+# All that an event refers to are texts, and a roll of texts: no cycle, nothing to collect.
+@cython.no_gc
+@cython.freelist(2048)
 cdef class Event:
     """One committed change of an invitation, as everybody hears it (SPEC section 4).
 
@@ -42,6 +50,28 @@ cdef class Event:
 
     def __init__(self):
         raise TypeError("an Event is made by the engine: take it from Machine.take()")
+
+    @property
+    def kind(self):
+        """What happened: opened, accepted, rejected, cancelled, timed_out, modified."""
+        return KIND_OF[self.code]
+
+    @property
+    def reason(self):
+        """Why, where no party did it; see the class."""
+        return REASON_OF[self.reason_code]
+
+    @property
+    def data(self):
+        """The data of the operation; "" for what no operation did."""
+        return self.invitation_data if self.answer is None else self.answer
+
+    @property
+    def actor(self):
+        """The user who did it; see the class."""
+        if self.other_actor is not None:
+            return self.other_actor
+        return self.inviter if self.actor_number == self.inviter_number else self.invitee_one
 
     @property
     def expires_at(self):

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pysignal.engine.core cimport core_t
 from pysignal.engine.entropy cimport Entropy
+from pysignal.engine.texts cimport spelled_t
 from pysignal.engine.users cimport Names
 
 
@@ -17,6 +18,7 @@ cdef class Machine:
     cdef Names groups
     cdef dict logins            # user -> how many `hold`
     cdef list rolls             # Roll by list index, or None
+    cdef spelled_t spelled      # texts of IDs that operations have named, for their events
     cdef Entropy entropy
     cdef bytes key
     cdef uint32_t invitees_max

@@ -38,6 +38,7 @@ from pysignal.engine.core cimport (
     core_entry,
     core_find,
     core_free,
+    core_invitee,
     core_init,
     core_leave,
     core_mark,
@@ -56,7 +57,7 @@ from pysignal.engine.records cimport encode_record, hash_state
 from pysignal.engine.roster cimport ACCEPTED, PENDING, REJECTED
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.store cimport tombstone_due
-from pysignal.engine.texts cimport handle_of, release
+from pysignal.engine.texts cimport handle_of, release, spelled_add, spelled_free
 from pysignal.engine.users cimport users_acquire, users_release
 from pysignal.engine.views cimport (
     ids_in_group,
@@ -161,6 +162,7 @@ cdef class Machine:
             if invitation_at(&self.core, slot).state == OPEN:
                 release(invitation_at(&self.core, slot).data)
         core_free(&self.core)
+        spelled_free(&self.spelled)
         free(self.numbers)
 
     # -- operations --------------------------------------------------------------------------------
@@ -228,6 +230,7 @@ cdef class Machine:
             raise ValueError("invitees: the inviter is among them")
         self.settle_result(result, "", NONE, o.data)
         id_fill(invite_id, name)
+        spelled_add(&self.spelled, self.core.position, invite_id)
         return invite_id
 
     cdef int forget_idle(self, Py_ssize_t count) except -1:
@@ -287,16 +290,19 @@ cdef class Machine:
         self, uint64_t now_ms, str invite_id, str invitee, uint8_t status, str data,
         uint32_t device,
     ) except -1:
-        cdef uint32_t user = self.users.find(invitee)
         cdef invite_id_t name
         cdef uint64_t handle
+        cdef uint32_t user
+        cdef int result
         if not id_parse(invite_id, &name):
-            return self.settle_result(UNKNOWN, invite_id, user)
+            return self.settle_result(UNKNOWN, invite_id, NONE)
+        user = self.users.find_near(invitee, core_invitee(&self.core, name))
         handle = handle_of(data)
-        return self.settle_result(
-            core_answer(&self.core, now_ms, name, user, status, handle, device),
-            invite_id, user, handle,
-        )
+        result = core_answer(&self.core, now_ms, name, user, status, handle, device)
+        if result == DONE:
+            spelled_add(&self.spelled, self.core.position, invite_id)
+            return 0
+        return self.settle_result(result, invite_id, user, handle)
 
     def cancel(
         self, uint64_t now_ms, str invite_id not None, str inviter, str data="", *,
@@ -475,7 +481,7 @@ cdef class Machine:
         """
         cdef uint32_t count = self.recorded if self.journaled else facts_waiting(&self.core.facts)
         cdef list out = events_of(
-            &self.core, &count, up_to, self.users, self.groups, self.rolls,
+            &self.core, &count, up_to, &self.spelled, self.users, self.groups, self.rolls,
         )
         self.release_data(count)
         if self.journaled:

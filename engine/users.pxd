@@ -13,7 +13,7 @@ The states of a number: free (count is FREE), idle (count is 0), in use.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pysignal.engine.slab cimport NONE, slab_at, slab_free, slab_init, slab_reserve, slab_t
 
@@ -132,12 +132,19 @@ cdef inline uint32_t users_open(const users_t *u, uint32_t number) noexcept nogi
     return user.open_first if user.count else NONE
 
 
+ctypedef struct name_slot_t:
+    uint32_t tag            # high half of the hash; the low half says where the name belongs
+    uint32_t number         # NONE where free
+
+
 @cython.final
 cdef class Names:
     """Names of users (or of groups) and their numbers, both ways."""
 
-    cdef dict numbers       # str -> int
     cdef list names         # by number; None where free
+    cdef name_slot_t *slots     # numbers by the hash of their names, in the first free place
+    cdef uint32_t mask      # how many slots there are, less 1: a power of two
+    cdef uint32_t count     # slots in use, at most half of them
 
     cdef uint32_t find(self, str name) except? 0xFFFFFFFF
     cdef uint32_t find_near(self, str name, uint32_t hint) except? 0xFFFFFFFF
@@ -145,6 +152,10 @@ cdef class Names:
     cdef uint32_t number(self, users_t *u, str name, str what) except? 0xFFFFFFFF
     cdef str name(self, uint32_t number)
     cdef int foresee(self, uint32_t number) except -1
+    cdef int reserve(self, uint32_t count) except -1
+    cdef uint32_t place_of(self, str name) noexcept
+    cdef void put(self, uint64_t hashed, uint32_t number) noexcept
+    cdef void remove(self, uint32_t at) noexcept
     cdef int forget_idle(self, users_t *u, int count) except -1
 
 

@@ -1,9 +1,29 @@
 """Names and numbers: the Python face of the counted table of users."""
 
 from cpython.list cimport PyList_GET_ITEM
-from libc.stdint cimport uint32_t
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 from pysignal.engine.slab cimport prefetch
+
+cdef extern from *:
+    """
+    /* Of a str, which keeps it; its own method, whatever a subclass has in its place. */
+    static inline uint64_t pysignal_hash_of(PyObject *text) {
+        Py_hash_t known = ((PyASCIIObject *)text)->hash;
+        return (uint64_t)(known != -1 ? known : PyUnicode_Type.tp_hash(text));
+    }
+
+    static inline int pysignal_is_same(PyObject *one, PyObject *other) {
+        return PyUnicode_GET_LENGTH(one) == PyUnicode_GET_LENGTH(other)
+            && PyUnicode_KIND(one) == PyUnicode_KIND(other)
+            && memcmp(PyUnicode_DATA(one), PyUnicode_DATA(other),
+                      (size_t)PyUnicode_GET_LENGTH(one) * PyUnicode_KIND(one)) == 0;
+    }
+    """
+    uint64_t hash_of "pysignal_hash_of"(PyObject *text) noexcept
+    bint is_same "pysignal_is_same"(PyObject *one, PyObject *other) noexcept
 
 
 cdef int check_name(str name, str what) except -1:
@@ -22,22 +42,91 @@ cdef class Names:
 
     The table of counts belongs to a core; here are only the names. A name is forgotten when its
     number is swept from the idle ones: before an operation, never while one holds idle numbers.
+
+    A name is looked up in a hash table with open addressing, which holds nothing but numbers, and
+    part of each hash: most often one line of memory tells that a name is not there, and two which
+    number it has. A dict would take four, and a number of Python's for each user.
     """
 
     def __cinit__(self):
-        self.numbers = {}
         self.names = []
 
+    def __dealloc__(self):
+        free(self.slots)
+
     def __len__(self):
-        return len(self.numbers)
+        return self.count
 
     def __contains__(self, name):
-        return name in self.numbers
+        return isinstance(name, str) and self.find(name) != NONE
+
+    cdef int reserve(self, uint32_t count) except -1:
+        """See to it that there is a free slot for each of `count` names, and as many again."""
+        cdef uint32_t size = self.mask + 1 if self.slots != NULL else 0, at
+        cdef name_slot_t *fresh
+        cdef name_slot_t *old = self.slots
+        if 2 * <uint64_t>count <= size:
+            return 0
+        fresh = <name_slot_t *>malloc(2 * <size_t>max(size, 8) * sizeof(name_slot_t))
+        if fresh == NULL:
+            raise MemoryError("the engine is out of memory; nothing was changed")
+        self.slots = fresh
+        self.mask = 2 * max(size, 8) - 1
+        for at in range(self.mask + 1):
+            fresh[at].number = NONE
+        for at in range(size):
+            if old[at].number != NONE:
+                self.put(hash_of(<PyObject *>PyList_GET_ITEM(self.names, old[at].number)),
+                         old[at].number)
+        free(old)
+        return 0
+
+    cdef void put(self, uint64_t hashed, uint32_t number) noexcept:
+        """Enter a number that is not in the table, which has room."""
+        cdef uint32_t at = <uint32_t>hashed & self.mask
+        while self.slots[at].number != NONE:
+            at = (at + 1) & self.mask
+        self.slots[at].tag = <uint32_t>(hashed >> 32)
+        self.slots[at].number = number
+
+    cdef uint32_t place_of(self, str name) noexcept:
+        """The slot of a name, or NONE."""
+        cdef uint64_t hashed
+        cdef uint32_t at
+        cdef PyObject *known
+        if self.slots == NULL or name is None:
+            return NONE
+        hashed = hash_of(<PyObject *>name)
+        at = <uint32_t>hashed & self.mask
+        while self.slots[at].number != NONE:
+            if self.slots[at].tag == <uint32_t>(hashed >> 32):
+                known = <PyObject *>PyList_GET_ITEM(self.names, self.slots[at].number)
+                if known == <PyObject *>name or is_same(known, <PyObject *>name):
+                    return at
+            at = (at + 1) & self.mask
+        return NONE
+
+    cdef void remove(self, uint32_t at) noexcept:
+        """Free a slot, and move up those behind it that would not be found any more."""
+        cdef uint32_t next = at, home
+        while True:
+            next = (next + 1) & self.mask
+            if self.slots[next].number == NONE:
+                break
+            home = <uint32_t>hash_of(
+                <PyObject *>PyList_GET_ITEM(self.names, self.slots[next].number)
+            ) & self.mask
+            # It may stand at `at` unless it belongs behind that.
+            if ((next - home) & self.mask) >= ((next - at) & self.mask):
+                self.slots[at] = self.slots[next]
+                at = next
+        self.slots[at].number = NONE
+        self.count -= 1
 
     cdef uint32_t find(self, str name) except? 0xFFFFFFFF:
         """The number of a name, or NONE."""
-        found = self.numbers.get(name)
-        return NONE if found is None else <uint32_t>found
+        cdef uint32_t at = self.place_of(name)
+        return NONE if at == NONE else self.slots[at].number
 
     cdef uint32_t find_near(self, str name, uint32_t hint) except? 0xFFFFFFFF:
         """As `find`, of a name that had the number `hint` when it was last looked up, if any."""
@@ -49,16 +138,18 @@ cdef class Names:
 
     cdef uint32_t intern(self, users_t *u, str name) except? 0xFFFFFFFF:
         """The number of a name, a new idle one if need be; NONE when the table is full."""
-        found = self.numbers.get(name)
-        if found is not None:
-            return <uint32_t>found
-        cdef uint32_t number = users_new(u)
+        cdef uint32_t number = self.find(name)
+        if number != NONE:
+            return number
+        self.reserve(self.count + 1)
+        number = users_new(u)
         if number == NONE:
             return NONE
         while <uint32_t>len(self.names) <= number:
             self.names.append(None)
         self.names[number] = name
-        self.numbers[name] = number
+        self.put(hash_of(<PyObject *>name), number)
+        self.count += 1
         return number
 
     cdef uint32_t number(self, users_t *u, str name, str what) except? 0xFFFFFFFF:
@@ -87,12 +178,9 @@ cdef class Names:
             if number == NONE:
                 return 0
             # A number whose name could not be entered, for want of memory, has none here.
-            if number < <uint32_t>len(self.names):
+            if number < <uint32_t>len(self.names) and self.names[number] is not None:
                 # Nothing here needs memory: the number is out of use already.
-                name = self.names[number]
-                found = self.numbers.get(name)
-                if found is not None and <uint32_t>found == number:
-                    del self.numbers[name]
+                self.remove(self.place_of(<str>self.names[number]))
                 self.names[number] = None
             count -= 1
         return 0

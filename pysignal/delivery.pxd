@@ -8,8 +8,6 @@ from pysignal.receivers cimport Account, Receiver
 
 
 @cython.final
-@cython.freelist(1024)
-@cython.trashcan(True)
 cdef class Entry:
     """One item of the queue: an event or a call, for whom, and as of which commit."""
 

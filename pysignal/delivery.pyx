@@ -9,10 +9,18 @@ receivers if need be. Events that rest on records which are not durable yet stay
 all behind them. How a receiver hears an event is told in `receivers.pyx`.
 """
 
+cimport cython
 from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint32_t, uint64_t
 
-from pysignal.engine.facts cimport FACT_OPENED, FACT_TIMED_OUT, Event, Roll, event_new
+from pysignal.engine.facts cimport (
+    FACT_OPENED,
+    FACT_TIMED_OUT,
+    REASON_LIFETIME,
+    Event,
+    Roll,
+    event_new,
+)
 from pysignal.engine.slab cimport NONE, prefetch
 from pysignal.engine.views cimport InvitationInfo
 from pysignal.receivers cimport HAS_BATCH, LET_RUN, Account, Call, Receiver
@@ -56,7 +64,7 @@ cdef inline Receiver receiver_at(Entry entry, Py_ssize_t at):
 
 cdef inline bint is_unheard(Event event):
     """Whether an event is the end of an invitation without a deadline: only handles hear of it."""
-    return event.code == FACT_TIMED_OUT and event.reason == "lifetime"
+    return event.code == FACT_TIMED_OUT and event.reason_code == REASON_LIFETIME
 
 
 cdef inline int foresee_listeners(Entry entry) except -1:
@@ -88,6 +96,8 @@ cdef bint is_in(list receivers, Receiver receiver):
     return False
 
 
+@cython.freelist(1024)
+@cython.trashcan(True)
 cdef class Entry:
     """One item of the queue: an event or a call, for whom, and as of which commit.
 
@@ -516,14 +526,11 @@ cdef Event opened_again(InvitationInfo info):
     event.data_version = info.data_version
     event.replayed = True
     event.code = FACT_OPENED
-    event.kind = "opened"
-    event.reason = ""
     event.invite_id = info.invite_id
     event.group_id = info.group_id
     event.inviter = info.inviter
-    event.actor = info.inviter
+    event.other_actor = info.inviter
     event.device = ""
-    event.data = info.data
     event.invitation_data = info.data
     event.online_only = info.online_only
     event.parties_only = info.parties_only

@@ -132,7 +132,7 @@ cdef class Receiver:
                 for event in subscription.batch:
                     found[(<Event>event).position] = event
                 subscription.batch = None
-        return [found[position] for position in sorted(found)]
+        return list(map(found.get, sorted(found)))
 
     cdef int hear(self, Event event, uint64_t turn) except -1:
         """Hand an event to every listener and stream; returns what is to be done, by `Heard`."""

@@ -203,7 +203,8 @@ async def test_many_items_are_carried_out_in_slices_and_nothing_comes_between(hu
             await asyncio.sleep(0)
 
     watching = asyncio.ensure_future(others())
-    bulk = asyncio.ensure_future(hub.invite_many([("amy", f"u{n}") for n in range(count)]))  # type: ignore[misc]
+    items = [Invite("amy", f"u{n}") for n in range(count)]
+    bulk = asyncio.ensure_future(hub.invite_many(items))
     await asyncio.sleep(0)
     late = asyncio.ensure_future(hub.invite_as("amy", "late"))
     ids = [*await bulk, await late]
@@ -241,7 +242,8 @@ async def test_a_hub_that_closes_meanwhile_says_so(hub: Hub) -> None:
 
 async def test_a_slice_is_short(hub: Hub) -> None:
     """No slice comes near the 5 ms that a step of the loop may take, by a wide margin."""
-    bulk = asyncio.ensure_future(hub.invite_many([("amy", f"u{n}") for n in range(20_000)]))  # type: ignore[misc]
+    items = [Invite("amy", f"u{n}") for n in range(20_000)]
+    bulk = asyncio.ensure_future(hub.invite_many(items))
     longest_ns = 0
     while not bulk.done():
         began_ns = stopwatch_ns()

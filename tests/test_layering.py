@@ -55,7 +55,7 @@ BELOW = {
     "signaling": OUTER,
     "groups": OUTER,
     "invitation": OUTER,
-    "bulk": OUTER | {"hub", "session"},
+    "bulk": OUTER,
     "following": OUTER | {"hub", "session", "signaling"},
     "publisher": OUTER | {"hub"},
     "commands": OUTER | {"hub", "session"},
