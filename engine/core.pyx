@@ -281,6 +281,7 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
     """Open an invitation; its ID goes to `out`. An empty list of invitees is born completed."""
     cdef uint32_t slot, index = NONE, excess = NONE
     cdef uint8_t flags = o.flags & (ONLINE_ONLY | PARTIES_ONLY)
+    cdef uint64_t timeout_ms = o.timeout_ms
     cdef fact_t *fact
     cdef int result = core_enter(c, o.now_ms)
     if result == DONE:
@@ -289,7 +290,10 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
         return result
     if o.count != 1 or o.group != NONE:
         flags |= LISTED
-    elif o.timeout_ms == 0:
+    if timeout_ms == 0:
+        timeout_ms = c.lifetime_ms
+        flags |= NO_DEADLINE
+    if flags & (LISTED | NO_DEADLINE) == NO_DEADLINE:
         excess = oldest_without_deadline(c, o.inviter, o.invitees[0])
     if c.open_count >= c.capacity and excess == NONE:
         return TABLE_FULL
@@ -301,12 +305,7 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
         end_lifetime(c, excess)
     slot = c.free_first
     slot_claim(c, slot)
-    if o.timeout_ms:
-        begin_invitation(c, slot, index, o, flags, c.wheel.now + o.timeout_ms, c.position + 1)
-    else:
-        begin_invitation(
-            c, slot, index, o, flags | NO_DEADLINE, c.wheel.now + c.lifetime_ms, c.position + 1,
-        )
+    begin_invitation(c, slot, index, o, flags, c.wheel.now + timeout_ms, c.position + 1)
     fact = commit_slot(c, FACT_OPENED, slot)
     fact.data = o.data
     fact.actor = o.inviter
