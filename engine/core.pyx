@@ -53,6 +53,7 @@ from pysignal.engine.store cimport (
     settle,
     slot_claim,
     slot_ready,
+    tombstones_kept,
     tombstones_sweep,
 )
 from pysignal.engine.users cimport user_at, users_init, users_known, users_open, users_pending
@@ -297,7 +298,8 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
         excess = oldest_without_deadline(c, o.inviter, o.invitees[0])
     if c.open_count >= c.capacity and excess == NONE:
         return TABLE_FULL
-    tombstones_sweep(c, FORGET_PER_OPEN)
+    if not tombstones_kept(c):
+        tombstones_sweep(c, FORGET_PER_OPEN)
     result = reserve_opening(c, o, &index)
     if result != DONE:
         return result

@@ -10,8 +10,9 @@ cleared, so that pages which nobody has touched cost no memory. For the sake of 
 first chunk has pages of the usual size until there is a second.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -46,9 +47,10 @@ cdef enum:
 cdef enum: NONE = 0xFFFFFFFF
 
 ctypedef struct slab_t:
-    char **chunks           # directory, indexed by item >> slab_shift
+    uintptr_t *origins      # by item >> slab_shift: where item 0 would lie, were all one chunk
+    char **chunks           # likewise, the chunk; in one block with `origins`, behind them
     uint32_t chunk_count    # chunks allocated
-    uint32_t room           # entries in the directory
+    uint32_t room           # entries in each of the two
     uint32_t item_size      # bytes, more than 1
     uint32_t top            # items from 0 to top - 1 have been handed out at least once
     uint32_t limit          # items at most
@@ -60,6 +62,7 @@ cdef inline uint32_t slab_shift(uint32_t item_size) noexcept nogil:
 
 
 cdef inline void slab_init(slab_t *s, uint32_t item_size, uint32_t limit) noexcept nogil:
+    s.origins = NULL
     s.chunks = NULL
     s.chunk_count = 0
     s.room = 0
@@ -72,17 +75,31 @@ cdef inline void slab_free(slab_t *s) noexcept nogil:
     cdef uint32_t i
     for i in range(s.chunk_count):
         free(s.chunks[i])
-    free(s.chunks)
+    free(s.origins)
     slab_init(s, s.item_size, s.limit)
 
 
 cdef inline void *slab_at(const slab_t *s, uint32_t index, uint32_t item_size) noexcept nogil:
     """The item, which must lie below the chunks allocated.
 
-    Each caller knows the size of its items when it is compiled, so that this needs no multiply.
+    Each caller knows the size of its items when it is compiled, so that this needs no multiply; and
+    the directory says where item 0 would lie, so that no part of the index is masked out.
     """
-    cdef uint32_t shift = slab_shift(item_size)
-    return s.chunks[index >> shift] + <uint64_t>(index & ((1u << shift) - 1)) * item_size
+    return <void *>(s.origins[index >> slab_shift(item_size)] + <uintptr_t>index * item_size)
+
+
+cdef inline bint slab_grow_directory(slab_t *s, uint32_t room) noexcept nogil:
+    """Make room for more chunks. False when memory is out; then nothing changed."""
+    cdef uintptr_t *more = <uintptr_t *>realloc(
+        s.origins, <size_t>room * (sizeof(uintptr_t) + sizeof(char *)),
+    )
+    if more == NULL:
+        return False
+    memmove(more + room, more + s.room, s.chunk_count * sizeof(char *))
+    s.origins = more
+    s.chunks = <char **>(more + room)
+    s.room = room
+    return True
 
 
 cdef inline bint slab_reserve(slab_t *s, uint32_t count) noexcept nogil:
@@ -90,26 +107,22 @@ cdef inline bint slab_reserve(slab_t *s, uint32_t count) noexcept nogil:
     cdef uint32_t shift = slab_shift(s.item_size)
     cdef uint32_t wanted = <uint32_t>((<uint64_t>count + (1u << shift) - 1) >> shift)
     cdef size_t size = <size_t>s.item_size << shift
-    cdef uint32_t room
-    cdef void *more
+    cdef char *more
     if wanted <= s.chunk_count:
         return True
     if wanted > s.room:
-        room = s.room * 2 if s.room * 2 > wanted else wanted + 7
-        more = realloc(s.chunks, <uint64_t>room * sizeof(char *))
-        if more == NULL:
+        if not slab_grow_directory(s, s.room * 2 if s.room * 2 > wanted else wanted + 7):
             return False
-        s.chunks = <char **>more
-        s.room = room
     while s.chunk_count < wanted:
-        more = aligned_alloc(size if size == CHUNK_BYTES else LINE_BYTES, size)
+        more = <char *>aligned_alloc(size if size == CHUNK_BYTES else LINE_BYTES, size)
         if more == NULL:
             return False
         if s.chunk_count and size == CHUNK_BYTES:
             if s.chunk_count == 1:
                 pysignal_prefer_huge(s.chunks[0], size)
             pysignal_prefer_huge(more, size)
-        s.chunks[s.chunk_count] = <char *>more
+        s.chunks[s.chunk_count] = more
+        s.origins[s.chunk_count] = <uintptr_t>more - s.chunk_count * size
         s.chunk_count += 1
     return True
 
@@ -123,4 +136,4 @@ cdef inline uint64_t slab_bytes(const slab_t *s) noexcept nogil:
     cdef uint64_t used = <uint64_t>s.top * s.item_size
     if size == CHUNK_BYTES and used > size:
         used = (used + size - 1) & ~(size - 1)
-    return <uint64_t>s.room * sizeof(char *) + used
+    return <uint64_t>s.room * (sizeof(uintptr_t) + sizeof(char *)) + used

@@ -400,22 +400,20 @@ cdef inline uint64_t tombstone_due(const core_t *c) noexcept nogil:
     return ended_ms(one) + c.keep_ms if is_remembered(c, one) else c.wheel.now
 
 
-cdef inline bint tombstone_remembered(core_t *c) noexcept nogil:
-    """Whether the oldest tombstone, which must exist, is still to be kept."""
-    cdef const invitation_t *one
-    if c.ended_first != c.kept_first:
-        return False
-    if c.wheel.now < c.forget_ms:       # so that its record is not looked at each time
-        return True
-    one = invitation_at(c, c.ended_first)
-    c.forget_ms = ended_ms(one) + c.keep_ms
-    return is_remembered(c, one)
+cdef inline bint tombstones_kept(const core_t *c) noexcept nogil:
+    """Whether all tombstones are certainly to be kept, judged without looking at any."""
+    return c.ended_first == c.kept_first and (c.wheel.now < c.forget_ms or c.ended_first == NONE)
 
 
 cdef inline void tombstones_sweep(core_t *c, int64_t budget) noexcept nogil:
     """Release tombstones that are not remembered any more, at most `budget`."""
-    while budget > 0 and c.ended_first != NONE:
-        if tombstone_remembered(c) or not tombstone_forget(c):
+    cdef const invitation_t *oldest
+    while budget > 0 and not tombstones_kept(c):
+        oldest = invitation_at(c, c.ended_first)
+        if is_remembered(c, oldest):
+            c.forget_ms = ended_ms(oldest) + c.keep_ms
+            return
+        if not tombstone_forget(c):
             return
         budget -= 1
 
