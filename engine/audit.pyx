@@ -16,6 +16,7 @@ from pysignal.engine.core cimport (
     OPEN,
     core_status,
     core_t,
+    ended_ms,
     ended_position,
     invitation_at,
     invitation_t,
@@ -34,13 +35,13 @@ from pysignal.engine.roster cimport (
     roster_find,
     roster_next,
 )
-from pysignal.engine.slab cimport NONE
+from pysignal.engine.slab cimport NONE, pysignal_clz32
+from pysignal.engine.store cimport tombstone_next
 from pysignal.engine.users cimport FREE, user_at, users_open, users_pending, users_t
 from pysignal.engine.wheel cimport (
     HEAD,
     RING_MASK,
     WHEEL_HEADS,
-    pysignal_clz32,
     timer_at,
     timer_t,
     wheel_t,
@@ -361,8 +362,10 @@ cdef const char *audit_tombstones(const core_t *c) noexcept nogil:
         kept += slot == c.kept_first or kept != 0
         if (kept != 0) != (position > c.forgotten):
             return b"what was pushed out is not what came before those that are kept"
+        if slot == c.kept_first and ended_ms(invitation_at(c, slot)) + c.keep_ms < c.forget_ms:
+            return b"a tombstone would be kept past its time"
         last = slot
-        slot = invitation_at(c, slot).pending.next
+        slot = tombstone_next(c, slot)
     if last != c.ended_last:
         return b"the tombstones do not end where the core says"
     if kept != c.kept_count or kept > c.ended_max:

@@ -88,6 +88,9 @@ cdef enum: TIMEOUT_DAYS_MAX = 30
 
 cdef enum: DAY_MS = 86_400_000
 
+# How many releases ahead a tombstone is fetched: as many as memory needs to answer.
+cdef enum: FORESEEN = 8
+
 # Top bit of a reference in a user's pending list: an entry of a roster, not a slot.
 cdef enum: ENTRY = 0x80000000
 
@@ -99,8 +102,8 @@ ctypedef struct invitation_t:
     uint32_t inviter        # user number
     uint32_t invitee        # user number; LISTED: index of the list
     uint32_t opened_ms      # low 32 bits of the time of opening
-    links_t pending         # in the invitee's pending list; free: in the free list; ended: `next`
-    #                         is the slot of the one that ended next, or NONE
+    links_t pending         # in the invitee's pending list; free: in the free list; ended: `prev`
+    #                         is the low half of the time of the end
     links_t open            # in the inviter's open list (slots); ended: position of the end
     uint32_t data_version
     uint8_t state           # State
@@ -138,12 +141,15 @@ ctypedef struct core_t:
     uint32_t ended_last     # slot, or NONE
     uint32_t kept_first     # slot, or NONE; oldest that `ended_max` later ones did not push out
     uint32_t kept_count     # from there to the last
+    uint32_t[8] recent      # slots of the FORESEEN last ends, in a ring
+    uint32_t recent_at      # where the oldest of them stands
     uint32_t free_first     # slot, or NONE
     uint32_t free_count
     uint32_t list_free      # index, or NONE
     uint32_t list_count     # lists in use
     uint64_t keep_ms        # how long an ended one is remembered
     uint64_t lifetime_ms    # of a timeout of 0
+    uint64_t forget_ms      # before then no tombstone is too old (a lower bound)
     uint64_t position       # of the last commit
     uint64_t forgotten      # those that ended up to this position were pushed out
     uint64_t taken          # facts up to this position were given back
@@ -173,11 +179,11 @@ ctypedef struct opening_t:
 
 
 cdef inline invitation_t *invitation_at(const core_t *c, uint32_t slot) noexcept nogil:
-    return <invitation_t *>slab_at(&c.invitations, slot)
+    return <invitation_t *>slab_at(&c.invitations, slot, sizeof(invitation_t))
 
 
 cdef inline list_t *list_at(const core_t *c, uint32_t index) noexcept nogil:
-    return <list_t *>slab_at(&c.lists, index)
+    return <list_t *>slab_at(&c.lists, index, sizeof(list_t))
 
 
 cdef inline links_t *links_at(const core_t *c, uint32_t ref) noexcept nogil:

@@ -42,7 +42,7 @@ from pysignal.engine.roster cimport (
     roster_free,
     roster_init,
 )
-from pysignal.engine.slab cimport NONE, slab_bytes, slab_free, slab_init
+from pysignal.engine.slab cimport NONE, pysignal_prefetch, slab_bytes, slab_free, slab_init
 from pysignal.engine.store cimport (
     begin_invitation,
     commit,
@@ -53,10 +53,11 @@ from pysignal.engine.store cimport (
     settle,
     slot_claim,
     slot_ready,
+    tombstones_kept,
     tombstones_sweep,
 )
-from pysignal.engine.users cimport users_init, users_known, users_open, users_pending
-from pysignal.engine.wheel cimport wheel_enter, wheel_init, wheel_step
+from pysignal.engine.users cimport user_at, users_init, users_known, users_open, users_pending
+from pysignal.engine.wheel cimport wheel_enter, wheel_init, wheel_step, wheel_upcoming
 
 # What arrives for one invitee.
 cdef enum:  # Arrival
@@ -187,9 +188,14 @@ cdef inline int find_open(
     return DONE if invitation_at(c, slot[0]).state == OPEN else ENDED
 
 
+cdef inline fact_t *commit_slot(core_t *c, uint8_t kind, uint32_t slot) noexcept nogil:
+    """Begin the fact of a slot's invitation, whose ID no caller has named."""
+    return commit(c, kind, slot, invitation_at(c, slot), core_id(c, slot))
+
+
 cdef void end_lifetime(core_t *c, uint32_t slot) noexcept nogil:
     """End an invitation without a deadline: nobody hears it, but its handles."""
-    cdef fact_t *fact = commit(c, FACT_TIMED_OUT, slot)
+    cdef fact_t *fact = commit_slot(c, FACT_TIMED_OUT, slot)
     fact.reason = REASON_LIFETIME
     end_by(c, slot, fact, NEXT[PENDING][DEADLINE], COMPLETED)
 
@@ -276,6 +282,7 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
     """Open an invitation; its ID goes to `out`. An empty list of invitees is born completed."""
     cdef uint32_t slot, index = NONE, excess = NONE
     cdef uint8_t flags = o.flags & (ONLINE_ONLY | PARTIES_ONLY)
+    cdef uint64_t timeout_ms = o.timeout_ms
     cdef fact_t *fact
     cdef int result = core_enter(c, o.now_ms)
     if result == DONE:
@@ -284,11 +291,15 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
         return result
     if o.count != 1 or o.group != NONE:
         flags |= LISTED
-    elif o.timeout_ms == 0:
+    if timeout_ms == 0:
+        timeout_ms = c.lifetime_ms
+        flags |= NO_DEADLINE
+    if flags & (LISTED | NO_DEADLINE) == NO_DEADLINE:
         excess = oldest_without_deadline(c, o.inviter, o.invitees[0])
     if c.open_count >= c.capacity and excess == NONE:
         return TABLE_FULL
-    tombstones_sweep(c, FORGET_PER_OPEN)
+    if not tombstones_kept(c):
+        tombstones_sweep(c, FORGET_PER_OPEN)
     result = reserve_opening(c, o, &index)
     if result != DONE:
         return result
@@ -296,13 +307,8 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
         end_lifetime(c, excess)
     slot = c.free_first
     slot_claim(c, slot)
-    if o.timeout_ms:
-        begin_invitation(c, slot, index, o, flags, c.wheel.now + o.timeout_ms, c.position + 1)
-    else:
-        begin_invitation(
-            c, slot, index, o, flags | NO_DEADLINE, c.wheel.now + c.lifetime_ms, c.position + 1,
-        )
-    fact = commit(c, FACT_OPENED, slot)
+    begin_invitation(c, slot, index, o, flags, c.wheel.now + timeout_ms, c.position + 1)
+    fact = commit_slot(c, FACT_OPENED, slot)
     fact.data = o.data
     fact.actor = o.inviter
     fact.device = o.device
@@ -311,7 +317,7 @@ cdef int core_open(core_t *c, const opening_t *o, invite_id_t *out) noexcept nog
     out[0] = fact.id
     if o.count == 0:
         fact.flags = ENDS | RELEASES
-        end_invitation(c, slot, COMPLETED, REASON_NONE, o.device)
+        end_invitation(c, slot, invitation_at(c, slot), COMPLETED, REASON_NONE, o.device)
     return DONE
 
 
@@ -335,7 +341,10 @@ cdef int core_answer(
         return ANSWERED
     if not facts_reserve(&c.facts, 1):
         return NO_MEMORY
-    fact = commit(c, FACT_ACCEPTED if status == ACCEPTED else FACT_REJECTED, slot)
+    fact = commit(
+        c, FACT_ACCEPTED if status == ACCEPTED else FACT_REJECTED, slot, invitation_at(c, slot),
+        name,
+    )
     fact.data = data
     fact.actor = user
     fact.device = device
@@ -356,7 +365,7 @@ cdef int core_cancel(
         return NOT_PARTY
     if not facts_reserve(&c.facts, 1):
         return NO_MEMORY
-    fact = commit(c, FACT_CANCELLED, slot)
+    fact = commit(c, FACT_CANCELLED, slot, invitation_at(c, slot), name)
     fact.data = data
     fact.actor = user
     fact.device = device
@@ -385,7 +394,7 @@ cdef int core_modify(
         return CONFLICT
     if not facts_reserve(&c.facts, 1):
         return NO_MEMORY
-    fact = commit(c, FACT_MODIFIED, slot)
+    fact = commit(c, FACT_MODIFIED, slot, one, name)
     one.data_version += 1
     one.data = data
     fact.data = data
@@ -417,7 +426,7 @@ cdef int core_mark(
     if not facts_reserve(&c.facts, 1):
         return NO_MEMORY
     place[0] |= marks
-    fact = commit(c, FACT_MARKED, slot)
+    fact = commit(c, FACT_MARKED, slot, invitation_at(c, slot), name)
     fact.subject = user
     fact.marks = marks
     return DONE
@@ -480,14 +489,14 @@ cdef int core_leave(
             slot = slot_of(c, asked)
             before = asked
             asked = links_at(c, asked).next
-            fact = commit(c, FACT_REJECTED, slot)
+            fact = commit_slot(c, FACT_REJECTED, slot)
             fact.actor = user
             fact.reason = REASON_LEFT_GROUP
             settle(c, slot, before, user, REJECTED, fact)
         else:
             slot = sent
             sent = invitation_at(c, slot).open.prev
-            fact = commit(c, FACT_CANCELLED, slot)
+            fact = commit_slot(c, FACT_CANCELLED, slot)
             fact.actor = user
             fact.reason = REASON_LEFT_GROUP
             end_by(c, slot, fact, NEXT[PENDING][CALL_OFF], CALLED_OFF)
@@ -519,10 +528,25 @@ cdef int core_dismiss(
             return DONE
         if not facts_reserve(&c.facts, 1):
             return stop_for_memory(c, began, budget)
-        fact = commit(c, FACT_CANCELLED, list_at(c, index).slot)
+        fact = commit_slot(c, FACT_CANCELLED, list_at(c, index).slot)
         fact.reason = REASON_GROUP_DISMISSED
         end_by(c, list_at(c, index).slot, fact, NEXT[PENDING][CALL_OFF], CALLED_OFF)
         budget[0] -= 1 + <int64_t>fact.affected
+
+
+cdef inline void foresee_due(const core_t *c) noexcept nogil:
+    """Fetch early what the next expiry of this tick touches, and the record of the one after it."""
+    cdef uint32_t slot = wheel_upcoming(&c.wheel), after
+    cdef const invitation_t *one
+    if slot == NONE:
+        return
+    one = invitation_at(c, slot)
+    pysignal_prefetch(user_at(&c.users, one.inviter))
+    if not one.flags & LISTED:
+        pysignal_prefetch(user_at(&c.users, one.invitee))
+    after = timer_at(&c.wheel, slot).next
+    if after != NONE:
+        pysignal_prefetch(invitation_at(c, after))
 
 
 cdef int core_advance(core_t *c, uint64_t now_ms, int64_t *budget) noexcept nogil:
@@ -542,10 +566,11 @@ cdef int core_advance(core_t *c, uint64_t now_ms, int64_t *budget) noexcept nogi
         slot = wheel_step(&c.wheel, now_ms, budget, &kind)
         if slot == NONE:
             break
+        foresee_due(c)
         if kind == TIMER_LIFETIME:
             end_lifetime(c, slot)
             continue
-        fact = commit(c, FACT_TIMED_OUT, slot)
+        fact = commit_slot(c, FACT_TIMED_OUT, slot)
         end_by(c, slot, fact, NEXT[PENDING][DEADLINE], COMPLETED)
         budget[0] -= fact.affected
     if budget[0] > 0:

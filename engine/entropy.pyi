@@ -2,6 +2,8 @@
 
 from typing import final
 
+def chacha20(key: bytes, counter: int, nonce: bytes) -> bytes: ...
+
 @final
 class Entropy:
     def __new__(cls, seed: int | None = None) -> Entropy: ...

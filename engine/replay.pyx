@@ -43,6 +43,7 @@ from pysignal.engine.roster cimport (
     REJECTED,
     TIMED_OUT,
     entry_at,
+    entry_t,
     roster_init,
     roster_next,
 )
@@ -66,6 +67,7 @@ from pysignal.engine.store cimport (
     tombstone_release,
     tombstones_sweep,
 )
+from pysignal.engine.users cimport user_at
 from pysignal.engine.wheel cimport wheel_follow
 
 
@@ -191,7 +193,7 @@ cdef bint replay_ready(core_t *c, uint32_t slot) noexcept nogil:
     if invitation_at(c, slot).state == FREE_SLOT:
         return True
     if c.restoring:
-        tombstone_release(c, slot)
+        tombstone_release(c, slot, invitation_at(c, slot))
         return True
     while invitation_at(c, slot).state != FREE_SLOT:
         if not tombstone_forget(c):
@@ -217,7 +219,7 @@ cdef int apply_opening(
     commit_at(c, fact.position)
     if fact.flags & ENDS:
         released[0] = o.data
-        end_invitation(c, slot, COMPLETED, fact.reason, fact.device)
+        end_invitation(c, slot, invitation_at(c, slot), COMPLETED, fact.reason, fact.device)
     return APPLIED
 
 
@@ -235,12 +237,12 @@ cdef void apply_change(core_t *c, const fact_t *fact) noexcept nogil:
     if one.flags & LISTED:
         list_at(c, one.invitee).answers += 1
     if fact.kind == FACT_ACCEPTED or fact.kind == FACT_REJECTED:
-        end_one(c, slot, core_entry(c, slot, fact.subject), status_of(fact.kind), fact.device)
+        end_one(c, one, core_entry(c, slot, fact.subject), status_of(fact.kind), fact.device)
     else:
-        end_pending(c, slot, status_of(fact.kind))
+        end_pending(c, one, status_of(fact.kind))
     if fact.flags & ENDS:
         end_invitation(
-            c, slot, CALLED_OFF if fact.kind == FACT_CANCELLED else COMPLETED, fact.reason,
+            c, slot, one, CALLED_OFF if fact.kind == FACT_CANCELLED else COMPLETED, fact.reason,
             fact.device,
         )
 
@@ -280,6 +282,7 @@ cdef void link_open(core_t *c, uint32_t slot, uint64_t deadline_ms) noexcept nog
     """Link an open invitation into all lists and arm its timer."""
     cdef invitation_t *one = invitation_at(c, slot)
     cdef list_t *asked
+    cdef entry_t *entry
     cdef uint32_t ref = NONE, index = NONE
     if one.flags & LISTED:
         asked = list_at(c, one.invitee)
@@ -289,13 +292,14 @@ cdef void link_open(core_t *c, uint32_t slot, uint64_t deadline_ms) noexcept nog
                 break
             index += 1
             if entry_at(&c.pages, ref).status <= PENDING:
-                pending_link(c, ref | ENTRY, entry_at(&c.pages, ref).user)
+                entry = entry_at(&c.pages, ref)
+                pending_link(c, ref | ENTRY, &entry.pending, user_at(&c.users, entry.user))
         if asked.group != NONE:
             group_link(c, one.invitee)
     else:
-        pending_link(c, slot, one.invitee)
-    open_link(c, slot)
-    timer_arm(c, slot, deadline_ms)
+        pending_link(c, slot, &one.pending, user_at(&c.users, one.invitee))
+    open_link(c, slot, one, user_at(&c.users, one.inviter))
+    timer_arm(c, slot, one.flags, deadline_ms)
 
 
 cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
@@ -315,7 +319,7 @@ cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
         slot = top - 1 - i      # so that low slots are used first
         one = invitation_at(c, slot)
         if one.state == FREE_SLOT:
-            slot_give(c, slot)
+            slot_give(c, slot, one)
         elif one.state == OPEN:
             open_ones[open_count].position = one.position
             open_ones[open_count].slot = slot

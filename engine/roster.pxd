@@ -66,7 +66,7 @@ ctypedef struct roster_t:
 
 
 cdef inline page_t *page_at(const pages_t *p, uint32_t page) noexcept nogil:
-    return <page_t *>slab_at(&p.table, page)
+    return <page_t *>slab_at(&p.table, page, sizeof(page_t))
 
 
 cdef inline entry_t *entry_at(const pages_t *p, uint32_t ref) noexcept nogil:

@@ -36,7 +36,7 @@ ctypedef struct users_t:
 
 
 cdef inline user_t *user_at(const users_t *u, uint32_t number) noexcept nogil:
-    return <user_t *>slab_at(&u.table, number)
+    return <user_t *>slab_at(&u.table, number, sizeof(user_t))
 
 
 cdef inline void users_init(users_t *u, uint32_t limit) noexcept nogil:
@@ -91,12 +91,13 @@ cdef inline bint users_known(const users_t *u, uint32_t number) noexcept nogil:
     return number < u.table.top and user_at(u, number).count != FREE
 
 
-cdef inline void users_acquire(users_t *u, uint32_t number) noexcept nogil:
-    """Count one more mention of a number."""
+cdef inline user_t *users_acquire(users_t *u, uint32_t number) noexcept nogil:
+    """Count one more mention of a number, and return its record."""
     cdef user_t *user = user_at(u, number)
     if user.count == 0:
         users_unidle(u, number)
     user.count += 1
+    return user
 
 
 cdef inline void users_release(users_t *u, uint32_t number) noexcept nogil:

@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from pysignal.engine.slab cimport prefetch
+from pysignal.engine.slab cimport pysignal_prefetch
 
 cdef extern from *:
     """
@@ -167,7 +167,7 @@ cdef class Names:
 
     cdef int foresee(self, uint32_t number) except -1:
         """Have a name brought into the cache that will be asked for soon."""
-        prefetch(<const void *>PyList_GET_ITEM(self.names, number))
+        pysignal_prefetch(<const void *>PyList_GET_ITEM(self.names, number))
         return 0
 
     cdef int forget_idle(self, users_t *u, int count) except -1:

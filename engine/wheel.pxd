@@ -16,7 +16,17 @@ something to do; until then time can jump.
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from pysignal.engine.slab cimport NONE, slab_at, slab_free, slab_init, slab_reserve, slab_t
+from pysignal.engine.slab cimport (
+    NONE,
+    pysignal_clz32,
+    pysignal_ctz64,
+    pysignal_prefetch,
+    slab_at,
+    slab_free,
+    slab_init,
+    slab_reserve,
+    slab_t,
+)
 
 cdef enum:
     RINGS = 4
@@ -29,7 +39,7 @@ cdef enum:
 cdef enum: WHEEL_SPAN_DAYS = 34
 
 ctypedef struct timer_t:
-    uint32_t next           # timer, or NONE
+    uint32_t next           # timer, or NONE; of a disarmed timer its owner may use it
     uint32_t prev           # timer, or a head with its top bit set
     uint32_t deadline       # low 32 bits of the deadline in ms
     uint32_t kind           # 0 when disarmed, else what the owner armed it for
@@ -42,21 +52,11 @@ ctypedef struct wheel_t:
     uint64_t[16] bits       # one bit a head: the slot is not empty
     uint32_t[1024] heads    # first timer of each slot, or NONE
 
-cdef extern from *:
-    """
-    #define pysignal_clz32(x) ((uint32_t)__builtin_clz(x))
-    #define pysignal_ctz64(x) ((uint32_t)__builtin_ctzll(x))
-    #define pysignal_prefetch(p) __builtin_prefetch((p), 1)
-    """
-    uint32_t pysignal_clz32(uint32_t x) nogil
-    uint32_t pysignal_ctz64(uint64_t x) nogil
-    void pysignal_prefetch(const void *p) nogil
-
 cdef enum: HEAD = 0x80000000
 
 
 cdef inline timer_t *timer_at(const wheel_t *w, uint32_t index) noexcept nogil:
-    return <timer_t *>slab_at(&w.timers, index)
+    return <timer_t *>slab_at(&w.timers, index, sizeof(timer_t))
 
 
 cdef inline void wheel_init(wheel_t *w, uint64_t now, uint32_t limit) noexcept nogil:
@@ -176,6 +176,31 @@ cdef inline bint wheel_enter(wheel_t *w, uint64_t now) noexcept nogil:
     return True
 
 
+cdef inline uint32_t wheel_due(const wheel_t *w) noexcept nogil:
+    """Which slot of now has something to do, from the highest ring down; NONE for none of them."""
+    cdef uint32_t head
+    cdef int ring
+    for ring in range(RINGS - 1, -1, -1):
+        head = <uint32_t>(ring << 8) | (<uint32_t>(w.now >> (ring << 3)) & RING_MASK)
+        if w.heads[head] != NONE:
+            return head
+    return NONE
+
+
+cdef inline uint32_t wheel_pop(wheel_t *w, uint32_t head) noexcept nogil:
+    """Unchain the first timer of a slot that is not empty."""
+    cdef uint32_t index = w.heads[head], following = timer_at(w, index).next
+    w.heads[head] = following
+    if following == NONE:
+        w.bits[head >> 6] &= ~(<uint64_t>1 << (head & 63))
+    else:
+        timer_at(w, following).prev = head | HEAD
+        # Timers of one slot lie anywhere: the one after the next is on its way in good time.
+        if timer_at(w, following).next != NONE:
+            pysignal_prefetch(timer_at(w, timer_at(w, following).next))
+    return index
+
+
 cdef inline uint32_t wheel_step(
     wheel_t *w, uint64_t until, int64_t *budget, uint32_t *kind,
 ) noexcept nogil:
@@ -183,34 +208,33 @@ cdef inline uint32_t wheel_step(
 
     NONE when nothing more is due: time is at `until` then. NONE with `budget` used up: call again.
     """
-    cdef int ring
     cdef uint32_t head, index
     cdef timer_t *t
     while budget[0] > 0:
-        w.next = wheel_next(w)
-        if w.next > until or w.armed == 0:
-            if until > w.now:
-                w.now = until
-            return NONE
-        w.now = w.next
+        head = wheel_due(w)
+        if head == NONE or w.now > until:
+            w.next = wheel_next(w)
+            if w.next > until or w.armed == 0:
+                if until > w.now:
+                    w.now = until
+                return NONE
+            w.now = w.next
+            head = wheel_due(w)
         budget[0] -= 1
-        for ring in range(RINGS - 1, -1, -1):
-            head = <uint32_t>(ring << 8) | (<uint32_t>(w.now >> (ring << 3)) & RING_MASK)
-            index = w.heads[head]
-            if index == NONE:
-                continue
-            t = timer_at(w, index)
-            wheel_unchain(w, t)
-            if t.next != NONE:
-                pysignal_prefetch(timer_at(w, t.next))
-            if ring == 0:
-                kind[0] = t.kind
-                t.kind = 0
-                w.armed -= 1
-                return index
-            wheel_place(w, index, t)
-            break
+        index = wheel_pop(w, head)
+        t = timer_at(w, index)
+        if head < RING_SLOTS:
+            kind[0] = t.kind
+            t.kind = 0
+            w.armed -= 1
+            return index
+        wheel_place(w, index, t)
     return NONE
+
+
+cdef inline uint32_t wheel_upcoming(const wheel_t *w) noexcept nogil:
+    """The timer that expires next, if it expires at the tick of now, or NONE."""
+    return w.heads[<uint32_t>w.now & RING_MASK]
 
 
 cdef inline bint wheel_follow(wheel_t *w, uint64_t until) noexcept nogil:

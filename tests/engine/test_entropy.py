@@ -6,14 +6,15 @@ import gc
 import os
 import weakref
 from collections import Counter
+from struct import pack, unpack
 
 import pytest
 from machine_talk import START_MS, make
 from scale import scaled
 
-from pysignal.engine.entropy import Entropy
+from pysignal.engine.entropy import Entropy, chacha20
 
-WORDS = 512  # drawn from the operating system at once
+WORDS = 512  # made at once
 WORD_MAX = 2**64 - 1
 
 
@@ -75,6 +76,81 @@ def test_discarded_numbers_never_come() -> None:
     assert not set(before) & set(draws(source, WORDS))
 
 
+# Key, counter and nonce, and the first words of the key stream (RFC 8439 sections 2.3.2 and A.1).
+VECTORS = [
+    (bytes(range(32)), 1, "000000090000004a00000000",
+     ("10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
+      "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e")),
+    (bytes(32), 0, "000000000000000000000000",
+     ("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+      "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586")),
+    (bytes(32), 1, "000000000000000000000000",
+     ("9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed"
+      "29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f")),
+    (bytes(31) + b"\x01", 1, "000000000000000000000000",
+     ("3aeb5224ecf849929b9d828db1ced4dd832025e8018b8160b82284f3c949aa5a"
+      "8eca00bbb4a73bdad192b5c42f73f2fd4e273644c8b36125a64addeb006c13a0")),
+    (b"\x00\xff" + bytes(30), 2, "000000000000000000000000",
+     ("72d54dfbf12ec44b362692df94137f328fea8da73990265ec1bbbea1ae9af0ca"
+      "13b25aa26cb4a648cb9b9d1be65b2c0924a66c54d545ec1b7374f4872e99f096")),
+    (bytes(32), 0, "000000000000000000000002",
+     ("c2c64d378cd536374ae204b9ef933fcd1a8b2288b3dfa49672ab765b54ee27c7"
+      "8a970e0e955c14f3a88e741b97c286f75f8fc299e8148362fa198a39531bed6d")),
+]  # fmt: skip
+
+
+def chacha20_block(key: bytes, counter: int, nonce: bytes) -> bytes:
+    """One block of 64 bytes, word by word as RFC 8439 section 2.3 tells it."""
+    state = list(unpack("<16I", b"expand 32-byte k" + key + counter.to_bytes(4, "little") + nonce))
+    words = state.copy()
+
+    def turn(place: int, other: int, added: int, bits: int) -> None:
+        words[place] = (words[place] + words[added]) % 2**32
+        mixed = words[other] ^ words[place]
+        words[other] = (mixed << bits | mixed >> 32 - bits) % 2**32
+
+    columns = [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]
+    diagonals = [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]
+    for a, b, c, d in 10 * (columns + diagonals):
+        turn(a, d, b, 16)
+        turn(c, b, d, 12)
+        turn(a, d, b, 8)
+        turn(c, b, d, 7)
+    return pack("<16I", *((one + other) % 2**32 for one, other in zip(words, state, strict=True)))
+
+
+@pytest.mark.parametrize(("key", "counter", "nonce", "stream"), VECTORS)
+def test_the_key_stream_is_that_of_the_rfc(
+    key: bytes, counter: int, nonce: str, stream: str
+) -> None:
+    assert chacha20(key, counter, bytes.fromhex(nonce))[:64].hex() == stream
+    assert chacha20_block(key, counter, bytes.fromhex(nonce)).hex() == stream
+
+
+@pytest.mark.parametrize("counter", [0, 7, 2**32 - 8, 2**32 - 1])
+def test_each_block_of_the_key_stream_has_its_own_count(counter: int) -> None:
+    key, nonce = os.urandom(32), os.urandom(12)
+    blocks = (chacha20_block(key, (counter + at) % 2**32, nonce) for at in range(8))
+    assert chacha20(key, counter, nonce) == b"".join(blocks)
+
+
+@pytest.mark.parametrize(("key", "nonce"), [(31, 12), (33, 12), (32, 11), (32, 13), (0, 0)])
+def test_a_key_or_nonce_of_another_length_is_refused(key: int, nonce: int) -> None:
+    with pytest.raises(ValueError, match=f"32 and 12 bytes, not {key} and {nonce}"):
+        chacha20(bytes(key), 0, bytes(nonce))
+
+
+def test_the_stream_erases_its_key_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those of the key stream but the first 32 bytes, which are the next key."""
+    key = os.urandom(32)
+    monkeypatch.setattr(os, "urandom", lambda size: key[:size])
+    source = Entropy()
+    for _ in range(3):
+        piece = b"".join(chacha20_block(key, at, bytes(12)) for at in range(8 * WORDS // 64))
+        assert draws(source, WORDS - 4) == list(unpack(f"<{WORDS - 4}Q", piece[32:]))
+        key = piece[:32]
+
+
 def in_a_child(source: Entropy, count: int) -> list[int]:
     """The numbers that a forked process draws from its copy of a source."""
     reader, writer = os.pipe()
@@ -94,7 +170,7 @@ def in_a_child(source: Entropy, count: int) -> list[int]:
     return [int.from_bytes(written[at : at + 8], "little") for at in range(0, len(written), 8)]
 
 
-@pytest.mark.parametrize("drawn", [0, 1, WORDS - 1, WORDS])
+@pytest.mark.parametrize("drawn", [0, 1, WORDS - 5, WORDS - 4, WORDS])
 def test_parent_and_children_of_a_fork_share_no_number(drawn: int) -> None:
     source = Entropy()
     before = draws(source, drawn)
@@ -162,9 +238,9 @@ def test_without_random_bits_of_the_operating_system_nothing_is_opened(
     with monkeypatch.context() as patch:
         patch.setattr(os, "urandom", urandom)
         for _ in range(3):
-            with pytest.raises(OSError, match="no 4096 bytes"):
+            with pytest.raises(OSError, match="no 32 bytes"):
                 source.draw()
-            with pytest.raises(OSError, match="no 4096 bytes"):
+            with pytest.raises(OSError, match="no 32 bytes"):
                 machine.open(START_MS, "a", "b", "data")
             machine.check()
         assert (machine.position, machine.stats()["slots"]) == (0, 0)

@@ -317,7 +317,7 @@ class Scarcity:
 
     def grow(self, kind: int, in_a_row: int) -> None:
         """Open invitations where each table needs another chunk, and a longer list of chunks."""
-        chunk = 1 << 14
+        chunk = 1 << 15  # invitations in 2 MiB; of timers and users it takes four times as many
         machine = Machine(key=b"k" * 16, entropy=Entropy(1), now_ms=NOW_MS, ended_max=5)
 
         def same() -> Any:
@@ -332,7 +332,9 @@ class Scarcity:
                 self.insist(kind, in_a_row, always(partial(open_one, i), same))
 
         fill(chunk, lambda i: machine.open(NOW_MS, "anna", MANY[:8], group_id=f"group-{i}"))
-        fill(chunk * 7, lambda i: machine.open(NOW_MS, f"x{i}", "anna"))
+        fill(chunk * 3, lambda i: machine.open(NOW_MS, f"x{i}", "anna"))
+        # Each fill goes three beyond.
+        fill(chunk * 4 - 6, lambda i: machine.open(NOW_MS, f"y{i}", "anna"))
         assert_runs_empty(machine)
 
 
