@@ -21,7 +21,7 @@ from pysignal.engine.facts cimport (
     Roll,
     event_new,
 )
-from pysignal.engine.slab cimport NONE, prefetch
+from pysignal.engine.slab cimport NONE, pysignal_prefetch
 from pysignal.engine.views cimport InvitationInfo
 from pysignal.receivers cimport HAS_BATCH, LET_RUN, Account, Call, Receiver
 
@@ -74,9 +74,9 @@ cdef inline int foresee_listeners(Entry entry) except -1:
     foresee_method(entry, entry.invitee)
     if later is not None:
         if later.inviter is not None:
-            prefetch(<void *>later.inviter.only)
+            pysignal_prefetch(<void *>later.inviter.only)
         if later.invitee is not None:
-            prefetch(<void *>later.invitee.only)
+            pysignal_prefetch(<void *>later.invitee.only)
     return 0
 
 
@@ -84,7 +84,7 @@ cdef inline int foresee_method(Entry entry, Receiver receiver) except -1:
     if receiver is not None and receiver is not entry.acting and receiver.only is not None:
         if isinstance(entry.item, Event):
             method = receiver.only.method_for(<Event>entry.item)
-            prefetch(<void *>method)
+            pysignal_prefetch(<void *>method)
     return 0
 
 
@@ -187,10 +187,10 @@ cdef class Delivery:
             entry = self.append(event, NOBODY, acting, rests_on)
             if inviter is not None:
                 entry.inviter = inviter.only
-                prefetch(<void *>inviter.only)
+                pysignal_prefetch(<void *>inviter.only)
             if invitee is not None:
                 entry.invitee = invitee.only
-                prefetch(<void *>invitee.only)
+                pysignal_prefetch(<void *>invitee.only)
             return 0
         receivers = [] if inviter is None else list(inviter.sessions)
         if invitee is not None:
@@ -238,9 +238,9 @@ cdef class Delivery:
     cdef int foresee(self, Event event) except -1:
         """Have the accounts of an event's parties brought into the cache."""
         if event.inviter_number < <uint32_t>len(self.by_number):
-            prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.inviter_number))
+            pysignal_prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.inviter_number))
         if event.invitee_number < <uint32_t>len(self.by_number):
-            prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.invitee_number))
+            pysignal_prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.invitee_number))
         return 0
 
     cdef Receiver acting(self, Event event, Account account):
