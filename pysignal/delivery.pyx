@@ -418,8 +418,12 @@ cdef class Delivery:
         """Hand over the batches; whether the time was used up before the last."""
         cdef Receiver receiver
         while self.batching:
-            receiver = <Receiver>self.batching.pop()
-            receiver.flush()
+            receiver = <Receiver>self.batching[len(self.batching) - 1]
+            try:
+                receiver.flush()
+            except MemoryError:     # as in `give`; what is left in its batches counts as missed
+                receiver._overflow("")
+            self.batching.pop()
             if self.is_late(until_ns, now_ns):
                 return True
         return False

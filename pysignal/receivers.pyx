@@ -129,7 +129,7 @@ cdef class Receiver:
                 for event in subscription.batch:
                     found[(<Event>event).position] = event
                 subscription.batch = None
-        return [found[position] for position in sorted(found)]
+        return list(map(found.get, sorted(found)))
 
     cdef int hear(self, Event event, uint64_t turn) except -1:
         """Hand an event to every listener and stream; returns what is to be done, by `Heard`."""
@@ -215,13 +215,11 @@ cdef class Receiver:
             if not subscription.active or not self.online:
                 subscription.batch = None
                 continue
+            about = tuple(batch)    # the list is the listener's, who may change it
             if subscription.is_queued:
-                args = (batch,)
-                about = tuple(batch)
+                self.queue(subscription.on_events, (batch,), subscription, about)
                 subscription.batch = None
-                self.queue(subscription.on_events, args, subscription, about)
                 continue
-            about = batch[len(batch) - 1]
             subscription.batch = None
             try:
                 result = subscription.on_events(batch)
