@@ -15,7 +15,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from pysignal.engine.facts cimport FACT_OPENED, FACT_TIMED_OUT, Event, Roll, event_new
 from pysignal.engine.slab cimport NONE, prefetch
 from pysignal.engine.views cimport InvitationInfo
-from pysignal.receivers cimport HAS_BATCH, LET_RUN, Account, Call, Receiver
+from pysignal.receivers cimport HAS_BATCH, LET_RUN, QUEUED_PER_TURN, Account, Call, Receiver
 
 # Listeners called between two looks at the clock, while they take no longer than that each.
 cdef enum:
@@ -331,7 +331,11 @@ cdef class Delivery:
         cdef Receiver receiver
         cdef list listening, items = [], receivers = []
         cdef Py_ssize_t taken = 0, count = 0, at
-        while self.head is not None and count < TAKEN_MAX:
+        self.followed_count = 0
+        while (
+            self.head is not None and count < TAKEN_MAX
+            and self.followed_count < QUEUED_PER_TURN
+        ):
             entry = self.head
             if entry.rests_on > self.durable:
                 break
@@ -378,6 +382,7 @@ cdef class Delivery:
         self.looked_ns = now_ns()
         self.turn += 1
         self.let_run = False
+        self.followed_count = 0
         if self.flush(until_ns, now_ns):
             return True
         while True:
@@ -483,6 +488,9 @@ cdef class Delivery:
         if followers:
             self.followed = event
             self.followers = followers
+            self.followed_count += 1
+            if self.followed_count >= QUEUED_PER_TURN:
+                self.let_run = True
             if event.ends:
                 del self.watchers[event.invite_id]
         return 0

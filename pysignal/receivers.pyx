@@ -24,9 +24,6 @@ from pysignal.engine.facts cimport (
 )
 from pysignal.engine.slab cimport NONE
 
-# What a session's queues take in one drain before their readers have a turn of the loop.
-cdef enum: QUEUED_PER_TURN = 512
-
 
 cdef class Subscription:
     """One listener of one session, with the methods it overrides.
