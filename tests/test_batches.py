@@ -44,7 +44,7 @@ class Batches(SignalingListener):
 class AsyncBatches(Batches):
     """The same, called by the session's courier."""
 
-    async def on_signaling_events(self, events: list[SignalingEvent]) -> None:  # type: ignore[override]
+    async def on_signaling_events(self, events: list[SignalingEvent]) -> None:
         await turns(1)
         super().on_signaling_events(events)
 
@@ -331,7 +331,7 @@ async def test_a_slow_listener_of_batches_is_disconnected_and_catches_up(
     door = asyncio.Event()
 
     class Stuck(Batches):
-        async def on_signaling_events(self, events: list[SignalingEvent]) -> None:  # type: ignore[override]
+        async def on_signaling_events(self, events: list[SignalingEvent]) -> None:
             self.batches.append(events)
             await door.wait()
 
@@ -427,7 +427,8 @@ async def test_the_batches_of_many_sessions_go_in_slices(
             await hub.login(user, listener=listener)
         await clock.settle()
         names = [await hub.invite_in_group_as("amy", "g", [users[0]]) for _ in range(3)]
-        per_turn, before = [], 0
+        per_turn: list[int] = []
+        before = 0
         late: list[Invitation] = []
         while not per_turn or before < 200:
             await turns(1)

@@ -87,12 +87,14 @@ class Room:
     def signaling(self, user: str) -> Signaling:
         return self.way(self.sessions[user])
 
-    async def result(self, call: Callable[[], Awaitable[Any]]) -> tuple[Any, ...]:
+    async def result(
+        self, call: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> tuple[Any, ...]:
         """What a call gives, or how it is refused, and whether it came back in the same turn."""
         begun: list[int] = []
         asyncio.get_running_loop().call_soon(begun.append, 1)
         try:
-            result = await call()
+            result = await call(*args, **options)
         except Exception as error:
             details = getattr(error, "details", None)
             return type(error).__name__, str(error), repr(details), not begun
@@ -148,10 +150,11 @@ async def same(act: Act, *, same_ids: bool = True, **options: Any) -> Any:
 
 
 USERS: list[Any] = [
-    "bob", "cy", "a b", " ", "~", "x" * 128, "é" * 64, "\U0001f600" * 32, "a\xa0", "a\u200b", "ﬁ",
-    "", "amy", "x" * 129, "é" * 65, "\U0001f600" * 33, "a\0", "\x1f", "a\x7f", "a\x80", "a\x9f",
-    "a\n", "a\u2028", "\ud800", None, 7, b"bob", 1.5, ["bob"], ("bob", "cy"), [], ["bob", "bob"],
-    ["", "cy"], Text("bob"), Text(""), Text("é" * 65), Odd("bob"), Odd(""), {"bob"}, object,
+    "bob", "cy", "a b", " ", "~", "x" * 128, "é" * 64, "\U0001f600" * 32, "a\xa0", "a\u200b",
+    "ﬁ", "", "amy", "x" * 129, "é" * 65, "\U0001f600" * 33, "a\0", "\x1f", "a\x7f", "a\x80",
+    "a\x9f", "a\n", "a\u2028", "\ud800", None, 7, b"bob", 1.5, ["bob"], ("bob", "cy"), [],
+    ["bob", "bob"], ["", "cy"], Text("bob"), Text(""), Text("é" * 65),
+    Odd("bob"), Odd(""), {"bob"}, object,
 ]  # fmt: skip
 DATA: list[Any] = [
     "", "d", None, "x" * BYTES_MAX, "x" * (BYTES_MAX + 1), "é" * 50, "é" * 50 + "x", "é" * 51,
@@ -173,7 +176,7 @@ BOOLS: list[Any] = [True, False, 0, 1, None, "yes", 1.0, []]
 @pytest.mark.parametrize("invitee", USERS, ids=ascii)
 async def test_an_invitee(invitee: Any) -> None:
     async def act(room: Room) -> Any:
-        return await room.result(lambda: room.signaling("amy").invite(invitee, "d"))
+        return await room.result(room.signaling("amy").invite, invitee, "d")
 
     await same(act)
 
@@ -182,11 +185,11 @@ async def test_an_invitee(invitee: Any) -> None:
 async def test_data(data: Any) -> None:
     async def act(room: Room) -> Any:
         amy, bob = room.signaling("amy"), room.signaling("bob")
-        results = [await room.result(lambda: amy.invite("bob", data))]
+        results = [await room.result(amy.invite, "bob", data)]
         names = [await amy.invite("bob", "d") for _ in range(3)]
-        results.append(await room.result(lambda: bob.accept(names[0], data)))
-        results.append(await room.result(lambda: bob.reject(names[1], data)))
-        results.append(await room.result(lambda: amy.cancel(names[2], data)))
+        results.append(await room.result(bob.accept, names[0], data))
+        results.append(await room.result(bob.reject, names[1], data))
+        results.append(await room.result(amy.cancel, names[2], data))
         return results
 
     await same(act)
@@ -196,7 +199,7 @@ async def test_data(data: Any) -> None:
 async def test_a_timeout(timeout: Any) -> None:  # noqa: ASYNC109
     async def act(room: Room) -> Any:
         amy = room.signaling("amy")
-        results = [await room.result(lambda: amy.invite("bob", timeout=timeout))]
+        results = [await room.result(amy.invite, "bob", timeout=timeout)]
         return results, room.hub.shard.machine.next_ms
 
     await same(act)
@@ -211,11 +214,14 @@ async def test_a_timeout_is_rounded_alike_wherever_it_lies() -> None:
         amy = room.signaling("amy")
         expires = []
         for timeout in timeouts:
-            result = await room.result(lambda t=timeout: amy.invite("bob", timeout=t))  # type: ignore[misc]
+            result = await room.result(amy.invite, "bob", timeout=timeout)
             if result[0] == "Invitation":
-                expires.append(room.hub.shard.machine.info(result[1]).expires_at)  # type: ignore[union-attr]
+                info = room.hub.shard.machine.info(result[1])
+                assert info is not None
+                expires.append(info.expires_at)
             expires.append(result)
-            await room.clock.settle() if len(expires) % 200 == 0 else None
+            if len(expires) % 200 == 0:
+                await room.clock.settle()
         return expires
 
     await same(act, limits={"queue_max": 1 << 20})
@@ -225,7 +231,7 @@ async def test_a_timeout_is_rounded_alike_wherever_it_lies() -> None:
 async def test_online_user_only(online_only: Any) -> None:
     async def act(room: Room) -> Any:
         amy = room.signaling("amy")
-        return await room.result(lambda: amy.invite("bob", online_user_only=online_only))
+        return await room.result(amy.invite, "bob", online_user_only=online_only)
 
     await same(act)
 
@@ -247,14 +253,10 @@ async def test_of_several_broken_rules_the_same_is_told(offline: bool) -> None:
             await room.sessions["amy"].logout()
         results = []
         for invitee, data, timeout, online, request in wrong_list:
-            results.append(
-                await room.result(
-                    lambda a=(invitee, data), k=(timeout, online, request): amy.invite(  # type: ignore[misc]
-                        *a, timeout=k[0], online_user_only=k[1], request_id=k[2]
-                    )
-                )
-            )
-            await room.clock.settle() if len(results) % 50 == 0 else None
+            options = {"timeout": timeout, "online_user_only": online, "request_id": request}
+            results.append(await room.result(amy.invite, invitee, data, **options))
+            if len(results) % 50 == 0:
+                await room.clock.settle()
         return results
 
     wrong_list = list(wrong)
@@ -286,9 +288,8 @@ async def test_what_is_no_open_invitation(name: str, data: Any) -> None:
         for user in ("bob", "amy"):
             call = getattr(room.signaling(user), name)
             for each in given:
-                results.append(await room.result(lambda e=each, c=call: c(e, data)))  # type: ignore[misc]
-                again = lambda e=each, c=call: c(e, data, request_id=7)  # type: ignore[misc] # noqa: E731
-                results.append(await room.result(again))
+                results.append(await room.result(call, each, data))
+                results.append(await room.result(call, each, data, request_id=7))
         return results
 
     results = await same(act)
@@ -302,11 +303,11 @@ async def test_a_user_who_never_logged_in_may_act_by_the_server() -> None:
         results = []
         for user in ("zoe", "bob", "amy"):
             actor = room.way(room.hub.acting_as(user))
-            result = await room.result(lambda a=actor: a.invite("cy", "d"))  # type: ignore[misc]
+            result = await room.result(actor.invite, "cy", "d")
             results.append(result)
             for other in ("zoe", "cy", "bob"):
                 answer = room.way(room.hub.acting_as(other))
-                results.append(await room.result(lambda a=answer, r=result: a.accept(r[1])))  # type: ignore[misc]
+                results.append(await room.result(answer.accept, result[1]))
         return results
 
     await same(act)
@@ -316,11 +317,10 @@ async def test_a_user_who_never_logged_in_may_act_by_the_server() -> None:
 async def test_a_full_table(limits: dict[str, int]) -> None:
     async def act(room: Room) -> Any:
         amy, results = room.signaling("amy"), []
-        for _ in range(3):
-            for number in range(6):
-                invite = lambda n=number: amy.invite(f"user {n}", timeout=5)  # type: ignore[misc] # noqa: E731
-                results.append(await room.result(invite))
-            await room.clock.advance(6)
+        for number in range(18):
+            results.append(await room.result(amy.invite, f"user {number % 6}", timeout=5))
+            if number % 6 == 5:
+                await room.clock.advance(6)
         return results
 
     results = await same(act, same_ids=False, limits=limits | {"ended_max": 0})
@@ -339,12 +339,12 @@ async def test_what_is_due_comes_first(name: str) -> None:
         results = []
         for each in (due, later):
             call = {
-                "invite": lambda: amy.invite("bob", "more"),
-                "accept": lambda e=each: bob.accept(e),
-                "reject": lambda e=each: bob.reject(e),
-                "cancel": lambda e=each: amy.cancel(e),
+                "invite": (amy.invite, "bob", "more"),
+                "accept": (bob.accept, each),
+                "reject": (bob.reject, each),
+                "cancel": (amy.cancel, each),
             }[name]
-            results.append(await room.result(call))
+            results.append(await room.result(*call))
         return results
 
     await same(act, same_ids=False)
@@ -355,7 +355,7 @@ async def test_a_journal() -> None:
         amy, bob, results = room.signaling("amy"), room.signaling("bob"), []
         for call in (bob.accept, bob.reject, amy.cancel):
             name = await amy.invite("bob")
-            results.append(await room.result(lambda c=call, n=name: c(n, "d")))  # type: ignore[misc]
+            results.append(await room.result(call, name, "d"))
         return results
 
     await same(act, journal=MemoryJournal())
@@ -376,11 +376,11 @@ async def test_who_may_not_call(when: str) -> None:
                 await hub.close()
             room, actor = Room(hub, VirtualClock(), way), way(amy)
             return [
-                await room.result(lambda: actor.invite(7, 7)),
-                await room.result(lambda: actor.invite("bob")),
-                await room.result(lambda: actor.accept("0" * 26)),
-                await room.result(lambda: actor.reject(7)),
-                await room.result(lambda: actor.cancel("0" * 26, "x" * 20_000)),
+                await room.result(actor.invite, 7, 7),
+                await room.result(actor.invite, "bob"),
+                await room.result(actor.accept, "0" * 26),
+                await room.result(actor.reject, 7),
+                await room.result(actor.cancel, "0" * 26, "x" * 20_000),
             ]
 
     found = await results(Signaling)
