@@ -28,6 +28,9 @@ cdef enum: TAKEN_MAX = 4096
 # Handles that are fed between two looks at the clock, at most.
 cdef enum: FEEDS_PER_LOOK = 8
 
+# Places for numbers of the engine that one look for an account adds: there may be millions of them.
+cdef enum: NUMBERS_PER_LOOK = 64
+
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
 
@@ -207,8 +210,13 @@ cdef class Delivery:
     cdef int remember(self, Account account, uint32_t number) except -1:
         """Keep an account under the number that its user has in the engine for now."""
         cdef Account other
-        while <uint32_t>len(self.by_number) <= number:
+        cdef int _
+        for _ in range(NUMBERS_PER_LOOK):
+            if number < <uint32_t>len(self.by_number):
+                break
             self.by_number.append(None)
+        if number >= <uint32_t>len(self.by_number):
+            return 0
         other = <Account>self.by_number[number]
         if other is not None:
             other.number = NONE

@@ -148,3 +148,21 @@ async def test_each_listener_hears_what_is_for_its_session_and_nothing_else(
                 await hub.cancel_by_server(name)
         await town.check()
     assert hub.stats()["users"] < 60 < strangers or scaled(100) < 100
+
+
+async def test_whose_number_lies_far_behind_all_others_hears_as_well(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    """Delivery makes room for numbers by and by, as there may be millions."""
+    await hub.invite_as("amy", [f"stranger {number}" for number in range(5000)], timeout=600)
+    ears = {user: Ear() for user in ("bob", "cy")}
+    for user, ear in ears.items():
+        await hub.login(user, listener=ear)
+    for _ in range(100):
+        for user, ear in ears.items():
+            name = await hub.invite_as("dan", user)
+            await clock.settle()
+            assert ear.take() == [("receive_new_invitation", name, "dan", "", [user], "")]
+            await hub.cancel_as("dan", name)
+            await clock.settle()
+            assert ear.take() == [("invitation_cancelled", name, "dan", "")]
