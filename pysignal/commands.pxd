@@ -23,6 +23,7 @@ cdef class Commands:
     cdef long long ahead_ms
     cdef unsigned long thread
     cdef Py_ssize_t data_bytes_max
+    cdef Py_ssize_t backlog_max
     cdef public bint is_open
     cdef public bint is_scheduled
 

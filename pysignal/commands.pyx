@@ -26,8 +26,6 @@ log = logging.getLogger("pysignal")
 # Events waiting for delivery above which commands wait in turn: it keeps their queue bounded.
 BACKLOG_MAX = 2048
 
-cdef Py_ssize_t BACKLOG = BACKLOG_MAX
-
 # How long a run of commands that waited keeps the loop.
 RUN_NS = 1_000_000
 
@@ -62,6 +60,7 @@ cdef class Commands:
         Py_ssize_t data_bytes_max,
     ):
         self.data_bytes_max = data_bytes_max
+        self.backlog_max = BACKLOG_MAX
         self.clock = clock
         self.ahead_ms = ahead_ms
         self.machine = machine
@@ -80,7 +79,7 @@ cdef class Commands:
     @property
     def is_ready(self):
         """Whether a command waits that may be carried out now."""
-        return len(self.queue) > 0 and self.backlog() < BACKLOG
+        return len(self.queue) > 0 and self.backlog() < self.backlog_max
 
     cdef Py_ssize_t backlog(self) except -1:
         """How many entries wait for delivery, with the facts that will be some."""
@@ -92,7 +91,7 @@ cdef class Commands:
 
     cdef bint is_free(self) except -1:
         """Whether an operation may be carried out and answered now, without any waiting."""
-        return self.writer is None and not self.queue and self.backlog() < BACKLOG
+        return self.writer is None and not self.queue and self.backlog() < self.backlog_max
 
     cdef long long now_ms(self) except? -1:
         return self.clock.now_ms() + self.ahead_ms
@@ -117,7 +116,7 @@ cdef class Commands:
         cdef long long now_ms = self.now_ms()
         if self.writer is not None:
             self.writer.require()
-        if self.queue or self.backlog() >= BACKLOG:
+        if self.queue or self.backlog() >= self.backlog_max:
             return await self._wait_in_turn(now_ms, command, args)
         self.want_turn()
         try:

@@ -44,6 +44,7 @@ cdef class Delivery:
     cdef Py_ssize_t recent_at
     cdef Event followed         # handed over to the handles that are left in `followers`
     cdef list followers
+    cdef int followed_count     # events of this drain that anybody follows
     cdef list by_number         # Account or None, by number of the user in the engine
     cdef list batching          # sessions with a batch
     cdef uint64_t turn          # drains so far

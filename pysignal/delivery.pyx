@@ -23,7 +23,7 @@ from pysignal.engine.facts cimport (
 )
 from pysignal.engine.slab cimport NONE, pysignal_prefetch
 from pysignal.engine.views cimport InvitationInfo
-from pysignal.receivers cimport HAS_BATCH, LET_RUN, Account, Call, Receiver
+from pysignal.receivers cimport HAS_BATCH, LET_RUN, QUEUED_PER_TURN, Account, Call, Receiver
 
 # Listeners called between two looks at the clock, while they take no longer than that each.
 cdef enum:
@@ -35,6 +35,9 @@ cdef enum: TAKEN_MAX = 4096
 
 # Handles that are fed between two looks at the clock, at most.
 cdef enum: FEEDS_PER_LOOK = 8
+
+# Places for numbers of the engine that one look for an account adds: there may be millions of them.
+cdef enum: NUMBERS_PER_LOOK = 64
 
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
@@ -217,8 +220,13 @@ cdef class Delivery:
     cdef int remember(self, Account account, uint32_t number) except -1:
         """Keep an account under the number that its user has in the engine for now."""
         cdef Account other
-        while <uint32_t>len(self.by_number) <= number:
+        cdef int _
+        for _ in range(NUMBERS_PER_LOOK):
+            if number < <uint32_t>len(self.by_number):
+                break
             self.by_number.append(None)
+        if number >= <uint32_t>len(self.by_number):
+            return 0
         other = <Account>self.by_number[number]
         if other is not None:
             other.number = NONE
@@ -341,7 +349,11 @@ cdef class Delivery:
         cdef Receiver receiver
         cdef list listening, items = [], receivers = []
         cdef Py_ssize_t taken = 0, count = 0, at
-        while self.head is not None and count < TAKEN_MAX:
+        self.followed_count = 0
+        while (
+            self.head is not None and count < TAKEN_MAX
+            and self.followed_count < QUEUED_PER_TURN
+        ):
             entry = self.head
             if entry.rests_on > self.durable:
                 break
@@ -388,6 +400,7 @@ cdef class Delivery:
         self.looked_ns = now_ns()
         self.turn += 1
         self.let_run = False
+        self.followed_count = 0
         if self.flush(until_ns, now_ns):
             return True
         while True:
@@ -427,9 +440,17 @@ cdef class Delivery:
     cdef bint flush(self, long long until_ns, now_ns) except -1:
         """Hand over the batches; whether the time was used up before the last."""
         cdef Receiver receiver
+        if self.batching:
+            # How quick it was to collect tells nothing of how long it takes to hear.
+            self.calls = 0
+            self.calls_per_look = 1
         while self.batching:
-            receiver = <Receiver>self.batching.pop()
-            receiver.flush()
+            receiver = <Receiver>self.batching[len(self.batching) - 1]
+            try:
+                receiver.flush()
+            except MemoryError:     # as in `give`; what is left in its batches counts as missed
+                receiver._overflow("")
+            self.batching.pop()
             if self.is_late(until_ns, now_ns):
                 return True
         return False
@@ -489,6 +510,9 @@ cdef class Delivery:
         if followers:
             self.followed = event
             self.followers = followers
+            self.followed_count += 1
+            if self.followed_count >= QUEUED_PER_TURN:
+                self.let_run = True
             if event.ends:
                 del self.watchers[event.invite_id]
         return 0

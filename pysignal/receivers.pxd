@@ -5,6 +5,9 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from pysignal.engine.facts cimport Event
 
+# What the queues of a session, or of a handle, take in one drain before their readers have a turn.
+cdef enum: QUEUED_PER_TURN = 512
+
 cdef enum:  # Heard: what a receiver asks of the drain that has handed it an event
     LET_RUN = 1             # its courier and its streams' readers should have a turn of the loop
     HAS_BATCH = 2           # it began a batch: call `flush` soon

@@ -24,9 +24,6 @@ from pysignal.engine.facts cimport (
 )
 from pysignal.engine.slab cimport NONE
 
-# What a session's queues take in one drain before their readers have a turn of the loop.
-cdef enum: QUEUED_PER_TURN = 512
-
 
 cdef class Subscription:
     """One listener of one session, with the methods it overrides.
@@ -218,13 +215,11 @@ cdef class Receiver:
             if not subscription.active or not self.online:
                 subscription.batch = None
                 continue
+            about = tuple(batch)    # the list is the listener's, who may change it
             if subscription.is_queued:
-                args = (batch,)
-                about = tuple(batch)
+                self.queue(subscription.on_events, (batch,), subscription, about)
                 subscription.batch = None
-                self.queue(subscription.on_events, args, subscription, about)
                 continue
-            about = batch[len(batch) - 1]
             subscription.batch = None
             try:
                 result = subscription.on_events(batch)

@@ -296,7 +296,7 @@ class Signaling(DirectSignaling):
 
     def _session(self) -> Session:
         session: Any = self._actor
-        if not hasattr(session, "_subscriptions"):
+        if not hasattr(session, "add_signaling_listener"):
             raise InvalidParameter("listener", "an act of the server has no listeners: log in")
         return session  # type: ignore[no-any-return]
 

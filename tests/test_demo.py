@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from general_way import take_general_way
 
 from pysignal import InvitationEnded, LimitExceeded, Limits, NotPermitted, demo, listeners
 from pysignal.demo import Settings, call, classroom, plot, rush, script
@@ -359,6 +360,7 @@ def test_an_early_timeout_is_found(
 def test_a_race_that_both_win_is_found(
     unseen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    take_general_way(monkeypatch.setattr)
     accept = Shard.accept
 
     def lenient(shard: Shard, *args: Any) -> Any:
@@ -379,6 +381,7 @@ def test_an_answer_that_does_nothing_is_found(
     unseen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rush, "PATIENCE_S", 0.3)
+    take_general_way(monkeypatch.setattr)
     monkeypatch.setattr(Shard, "reject", lambda *args: None)
     monkeypatch.setattr(call, "PATIENCE_S", 0.1)
     assert demo.run(unseen) == 1
@@ -393,6 +396,7 @@ def test_a_refused_call_is_found(
 ) -> None:
     monkeypatch.setattr(call, "PATIENCE_S", 0.1)
     monkeypatch.setattr(rush, "PATIENCE_S", 0.3)
+    take_general_way(monkeypatch.setattr)
     invite, accept = Shard.invite, Shard.accept
 
     def full(shard: Shard, now_ms: int, actor: str, *args: Any) -> Any:
@@ -418,6 +422,7 @@ def test_an_answer_that_is_always_too_late_is_found(
     unseen: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rush, "PATIENCE_S", 0.3)
+    take_general_way(monkeypatch.setattr)
     accept = Shard.accept
 
     def late(shard: Shard, now_ms: int, actor: str, *args: Any) -> Any:

@@ -24,6 +24,12 @@ def journal() -> SlowJournal:
 
 
 @pytest.fixture
+def small_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two events that are undelivered make a call wait; asked for before the hub is opened."""
+    monkeypatch.setattr("pysignal.commands.BACKLOG_MAX", 2)
+
+
+@pytest.fixture
 async def kept(journal: SlowJournal, clock: VirtualClock) -> AsyncIterator[Hub]:
     """A hub with a journal."""
     async with Hub(clock=clock, journal=journal) as hub:
@@ -308,10 +314,10 @@ async def test_a_failed_append_stops_every_answer_and_event(
     assert caplog.records
 
 
+@pytest.mark.usefixtures("small_backlog")
 async def test_a_failed_append_fails_what_waits_its_turn(
-    kept: Hub, journal: SlowJournal, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+    kept: Hub, journal: SlowJournal, clock: VirtualClock
 ) -> None:
-    monkeypatch.setattr("pysignal.commands.BACKLOG_MAX", 2)
     journal.shut()
     journal.error = OSError("disk")
     calls = [begin(kept.invite_as("amy", f"user {number}")) for number in range(6)]

@@ -22,6 +22,7 @@ HUB = {
     "invitation",
     "invite_as",
     "invite_in_group_as",
+    "is_open",
     "kick_group_member_as",
     "login",
     "modify_invitation_as",
@@ -47,6 +48,7 @@ SESSION = {
     "remove_connection_listener",
     "remove_group_listener",
     "remove_signaling_listener",
+    "signaling",
     "user_id",
 }
 SIGNALING = {
@@ -79,7 +81,7 @@ def test_the_operations_are_those_of_the_specification() -> None:
     from pysignal.groups.operations import GroupOperations
     from pysignal.signaling import Signaling
 
-    assert {name for name in vars(Signaling) if not name.startswith("_")} == SIGNALING
+    assert {name for name in dir(Signaling) if not name.startswith("_")} == SIGNALING
     assert {name for name in vars(GroupOperations) if not name.startswith("_")} == GROUPS
     assert {name for name in dir(pysignal.Session) if not name.startswith("_")} == SESSION
     assert {name for name in dir(pysignal.Hub) if not name.startswith("_")} == HUB

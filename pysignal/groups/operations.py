@@ -269,7 +269,7 @@ class GroupOperations:
 
     def _session(self) -> Any:
         session: Any = self._actor
-        if not hasattr(session, "_subscriptions"):
+        if not hasattr(session, "add_group_listener"):
             raise InvalidParameter("listener", "an act of the server has no listeners: log in")
         return session
 

@@ -304,7 +304,7 @@ async def test_what_raises_beneath_the_listeners_is_told_and_keeps_nothing_from_
     machine = make()
     invitation = machine.open(START_MS, "amy", "bob")
     delivery.watchers[invitation] = [good, bad, good]
-    delivery.post_event(machine.take()[0], None, 0)
+    delivery.post_event(machine.take()[0], [], 0)
     delivery.post(Call("on_group_dismissed", (), "crew"), [bad, good], None, 0)
     assert not delivery.drain(1, lambda: 0)
     assert heard == ["opened", "opened", "on_group_dismissed"]

@@ -55,10 +55,15 @@ async def open_many(hub: Hub, count: int) -> None:
         await hub.invite_as(f"a {number}", f"b {number}", "ring", timeout=1)
 
 
+def undelivered(hub: Hub) -> int:
+    """How much waits for delivery."""
+    return hub.stats()["deliveries_waiting"] + hub.shard.machine.waiting
+
+
 async def quiet(hub: Hub) -> None:
     """Let everything be delivered."""
     await asyncio.sleep(0)
-    while hub.stats()["deliveries_waiting"] + hub.shard.machine.waiting:  # noqa: ASYNC110 - each turn delivers some
+    while undelivered(hub):  # noqa: ASYNC110 - each turn delivers some
         await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)

@@ -49,3 +49,8 @@ def test_what_fails_in_a_turn_of_a_hub_is_made_up_for_by_the_next(tmp_path: Path
     allocations, disconnected = map(int, journaled.split())
     assert allocations > 100
     assert disconnected == 0  # nothing is told in that turn
+
+
+@scarce
+def test_what_is_carried_out_at_once_happens_wholly_or_not_at_all(tmp_path: Path) -> None:
+    assert int(run("quick.py", tmp_path)) > 30

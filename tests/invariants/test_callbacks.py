@@ -183,6 +183,38 @@ async def test_b2_who_removes_another_inside_a_callback_stops_it_for_this_event_
     assert (heard, third.heard, fourth.heard) == ([], [], [])
 
 
+class Batches(SignalingListener):
+    """Hears batches of events as the test says."""
+
+    def __init__(self, hear: Callable[[list[SignalingEvent]], Any]) -> None:
+        self.hear = hear
+
+    def on_signaling_events(self, events: list[SignalingEvent]) -> None:
+        self.hear(events)
+
+
+@pytest.mark.parametrize("how", ["removed", "logged out"])
+async def test_b2_who_is_gone_when_another_hears_its_batch_hears_none(
+    hub: Hub, clock: VirtualClock, how: str
+) -> None:
+    heard: list[int] = []
+    bob = await hub.login("bob")
+    second = Batches(lambda events: heard.append(len(events)))
+
+    def leave(events: list[SignalingEvent]) -> None:
+        if how == "removed":
+            bob.remove_signaling_listener(second)
+        else:
+            run_now(bob.logout())
+
+    bob.add_signaling_listener(Batches(leave))
+    bob.add_signaling_listener(second)
+    for _ in range(3):
+        await hub.invite_as("amy", "bob")
+    await clock.settle()
+    assert heard == []
+
+
 async def test_b2_who_logs_out_inside_a_callback_hears_no_more_of_the_same_event(
     hub: Hub, clock: VirtualClock
 ) -> None:
@@ -346,3 +378,32 @@ async def test_b4_who_comes_back_in_the_turn_of_an_event_is_told_once(
         ("rejected", waiting, False),
     ]
     assert ear.events[0].invitation_data == "new"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_b4_who_left_before_a_batch_was_handed_over_is_told_of_it(
+    hub: Hub, clock: VirtualClock, is_async: bool
+) -> None:
+    """Bob leaves in the middle of the turn that collects the batch."""
+    heard: list[str] = []
+
+    class AsyncBatches(SignalingListener):
+        async def on_signaling_events(self, events: list[SignalingEvent]) -> None:
+            heard.extend(event.invite_id for event in events)
+
+    listener = Batches(lambda events: heard.extend(event.invite_id for event in events))
+    bob = await hub.login("bob", listener=AsyncBatches() if is_async else listener)
+    told = await hub.invite_as("amy", "bob")
+    await clock.settle()
+    names = [await hub.invite_as("amy", "bob", timeout=60) for _ in range(6)]
+
+    def leave(event: SignalingEvent) -> None:
+        if event.invite_id == names[3]:
+            run_now(bob.logout())
+
+    bob.add_signaling_listener(Hearing(leave))
+    await clock.settle()
+    assert heard == [told], "nothing is called after the logout"
+    _, ear = await join(hub, "bob", start="hot")
+    await clock.settle()
+    assert [event.invite_id for event in ear.events] == names

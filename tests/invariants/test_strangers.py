@@ -144,6 +144,41 @@ async def test_a16_without_the_id_a_stranger_learns_nothing(hub: Hub, clock: Vir
             assert session.user_id in (info.inviter, *info.statuses)
 
 
+@pytest.mark.parametrize("limits", [Limits(ended_max=0)])
+async def test_a16_who_had_the_number_of_another_user_before_hears_nothing_of_theirs(
+    hub: Hub, clock: VirtualClock, limits: Limits
+) -> None:
+    """The engine gives the number of a user whom nothing mentions to the next one who is named."""
+    ears = {}
+    sessions = {}
+    for user in ("amy", "bob", "cy"):
+        sessions[user], ears[user] = await join(hub, user)
+    for user in ("bob", "cy"):  # the numbers of all three are known to delivery
+        name = await sessions["amy"].signaling.invite(user)
+        await sessions[user].signaling.accept(name)
+        await clock.settle()
+    mine = {user: len(ear.events) for user, ear in ears.items()}
+    for number in range(200):
+        users = [f"user {number} {other}" for other in range(1 + number % 3)]
+        name = await hub.invite_as(f"caller {number}", users[0] if len(users) == 1 else users)
+        await clock.settle()
+        for user in users:
+            await hub.accept_as(user, name)
+        await clock.settle()
+    assert {user: len(ear.events) for user, ear in ears.items()} == mine
+    assert hub.stats()["users"] < 20, "numbers were used again"
+    for user in ("bob", "cy"):
+        name = await sessions["amy"].signaling.invite(user)
+        await clock.settle()
+        assert ears[user].events[-1].invite_id == name
+        await sessions[user].signaling.reject(name)
+        await clock.settle()
+        assert [(event.kind, event.invite_id) for event in ears["amy"].events][-1] == (
+            "rejected",
+            name,
+        )
+
+
 async def test_a16_who_was_a_member_is_a_stranger(hub: Hub, clock: VirtualClock) -> None:
     await hub.groups.put("g", ["amy", "bob", "eve"])
     eve, ear = await join(hub, "eve")

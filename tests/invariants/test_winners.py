@@ -135,6 +135,30 @@ async def test_a8_calls_that_wait_their_turn_keep_their_order(
         assert found.statuses == {"bob": PARTY_ENDS[first][0]}
 
 
+async def test_a8_what_could_be_done_at_once_waits_behind_what_waits(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn has no time for more than one of those that wait: they do so with nothing before."""
+    monkeypatch.setattr("pysignal.commands.BACKLOG_MAX", 4)
+    monkeypatch.setattr("pysignal.commands.RUN_NS", 0)
+    async with Hub(clock=clock) as hub:
+        party = await Party(hub).gather()
+        names = []
+        for _ in range(20):
+            names.append(await hub.invite_as("amy", "bob", timeout=500))
+            await clock.settle()
+        calls = [begin(result_of(party.ends("accept", name))) for name in names]
+        await turns(1)
+        assert 0 < sum(call.done() for call in calls) < len(calls)
+        later = []
+        while not all(call.done() for call in calls):
+            later += [begin(result_of(party.ends("cancel", name))) for name in names]
+            await turns(1)
+        assert [await call for call in calls] == [None] * 20
+        assert {await call for call in later} == {8010}
+        await clock.settle()
+
+
 # -- A9 --------------------------------------------------------------------------------------------
 
 

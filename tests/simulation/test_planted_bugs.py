@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from general_way import take_general_way
 from simulation.world import World
 
-from pysignal.commands import Commands
 from pysignal.courier import Courier
+from pysignal.groups.online import GroupsOnline
 from pysignal.hub import Hub
 from pysignal.journal.writer import Writer
-from pysignal.publisher import Publisher
 from pysignal.requests import Requests
 from pysignal.session import Session
 from pysignal.shard import Shard
@@ -23,23 +23,41 @@ SEEDS_MAX = 60
 Patch = Callable[[type, str, Any], None]
 
 
+def after_opening(patch: Patch, open_and_break: Callable[[Any], None]) -> None:
+    """Have each hub broken once it is open: what it is made of is compiled."""
+    open_hub = Hub.open
+
+    async def open_it(hub: Hub) -> None:
+        await open_hub(hub)
+        open_and_break(hub)
+
+    patch(Hub, "open", open_it)
+
+
 def tell_twice(patch: Patch) -> None:
     """Each opening is told once more in the end of the turn."""
-    publish = Publisher.publish
 
-    def twice(self: Any) -> None:
-        take = self._machine.take
-        publish(_With(self, take=lambda: [event for event in take() for _ in "ab"]))
+    def open_and_break(hub: Any) -> None:
+        publish, delivery, told = hub._publish, hub._delivery, set()
 
-    patch(Publisher, "publish", twice)
+        def twice() -> None:
+            publish()
+            for account in delivery.accounts.values():
+                for session in account.online:
+                    for event in delivery.undelivered(session):
+                        if event.kind == "opened" and (session, event.position) not in told:
+                            told.add((session, event.position))
+                            delivery.post(event, [session], None, 0)
+
+        hub._publish = twice
+
+    after_opening(patch, open_and_break)
 
 
 def forget_somebody(patch: Patch) -> None:
     """The last member of a group is not told."""
-    audience = Publisher._audience
-    patch(
-        Publisher, "_audience", lambda self, event: (audience(self, event) or [None])[:-1] or None
-    )
+    sessions = GroupsOnline.sessions
+    patch(GroupsOnline, "sessions", lambda self, group_id: sessions(self, group_id)[:-1])
 
 
 def early(patch: Patch) -> None:
@@ -66,7 +84,8 @@ def tell_before_durable(patch: Patch) -> None:
 
     def write_and_tell(self: Any, records: list[bytes]) -> None:
         write(self, records)
-        self._on_durable(self.accepted)
+        if self._on_durable.__self__.is_open:
+            self._on_durable(self.accepted)
 
     patch(Writer, "write", write_and_tell)
 
@@ -82,33 +101,43 @@ def answer_never(patch: Patch) -> None:
 
 def answer_late(patch: Patch) -> None:
     """An answer leaves some turns after the events that follow it."""
-    perform = Commands.perform
 
-    async def slow(self: Any, *args: Any) -> Any:
-        result = await perform(self, *args)
-        for _ in range(8):
-            await asyncio.sleep(0)
-        return result
+    def open_and_break(hub: Any) -> None:
+        perform = hub._perform
 
-    patch(Commands, "perform", slow)
+        async def slow(*args: Any) -> Any:
+            result = await perform(*args)
+            for _ in range(8):
+                await asyncio.sleep(0)
+            return result
+
+        hub._perform = slow
+
+    after_opening(patch, open_and_break)
 
 
 def deliver_inside_calls(patch: Patch) -> None:
     """What was committed is delivered at once."""
-    schedule = Hub._schedule
 
-    def now(self: Any) -> None:
-        schedule(self)
-        if not getattr(self, "_delivering", False) and self._delivery.is_ready:
-            self._delivering = True
-            self._deliver()
-            self._delivering = False
+    def open_and_break(hub: Any) -> None:
+        perform = hub._perform
 
-    patch(Hub, "_schedule", now)
+        async def deliver(*args: Any) -> Any:
+            result = await perform(*args)
+            if not getattr(hub, "_delivering", False) and hub._delivery.is_ready:
+                hub._delivering = True
+                hub._deliver()
+                hub._delivering = False
+            return result
+
+        hub._perform = deliver
+
+    after_opening(patch, open_and_break)
 
 
 def answer_for_others(patch: Patch) -> None:
     """Anybody's accept counts as that of a pending invitee."""
+    take_general_way(patch)
     accept = Shard.accept
 
     def for_others(self: Any, now_ms: int, actor: str, device: int, name: str, data: str) -> Any:
@@ -144,17 +173,6 @@ def end_in_silence(patch: Patch) -> None:
     """A session that is too slow is not told that it was disconnected."""
     ended = Session._ended
     patch(Session, "_ended", lambda self, error, callback="": ended(self, error))
-
-
-class _With:
-    """An object with some attributes replaced."""
-
-    def __init__(self, target: Any, **attributes: Any) -> None:
-        self.__dict__.update({"_target": target, **attributes})
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
-        return _With(found, take=self.take) if name == "_machine" else found
 
 
 PLANTED = [
