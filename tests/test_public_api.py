@@ -14,6 +14,7 @@ CODES = {
 
 HUB = {
     "accept_as",
+    "answer_many",
     "acting_as",
     "cancel_as",
     "cancel_by_server",
@@ -22,6 +23,7 @@ HUB = {
     "invitation",
     "invite_as",
     "invite_in_group_as",
+    "invite_many",
     "is_open",
     "kick_group_member_as",
     "login",
