@@ -18,6 +18,7 @@ cdef class Commands:
     cdef object writer
     cdef object publish
     cdef object call_soon
+    cdef readonly object create_future
     cdef object turn
     cdef object queue
     cdef long long ahead_ms

@@ -18,6 +18,7 @@ RUN_NS: int
 class Commands:
     is_open: bool
     is_scheduled: bool
+    create_future: Callable[[], asyncio.Future[Any]]
     def __init__(
         self,
         clock: Clock,

@@ -68,7 +68,9 @@ cdef class Commands:
         self.publish = publish
         self.turn = turn
         self.writer = writer
-        self.call_soon = asyncio.get_running_loop().call_soon
+        loop = asyncio.get_running_loop()
+        self.call_soon = loop.call_soon
+        self.create_future = loop.create_future
         self.thread = PyThread_get_thread_ident()
         self.queue = deque()
         self.is_open = True

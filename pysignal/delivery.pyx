@@ -498,11 +498,13 @@ cdef class Delivery:
 
     cdef int feed(self, Event event) except -1:
         """Note that an event is handed over, and who follows its invitation by a handle."""
-        cdef list followers = []
+        cdef list followers = None
         if event.replayed:      # a login is told again; handles have heard it
             return 0
         if self.watchers:
-            followers = self.watchers.get(event.invite_id, followers)[::-1]
+            followers = self.watchers.get(event.invite_id)
+            if followers is not None:
+                followers = followers[::-1] if len(followers) > 1 else list(followers)
         if event.position > self.fed:
             self.fed = event.position
         self.recent[self.recent_at] = event

@@ -15,8 +15,8 @@ cdef class Outcome:
     cdef readonly str invite_id
     cdef readonly str state
     cdef readonly str reason
-    cdef readonly dict statuses
     cdef readonly Event event
+    cdef dict known             # the statuses; None for those of `event`, of its one invitee
 
 
 cdef class Watch:
@@ -30,8 +30,8 @@ cdef class Watch:
 cdef class OutcomeWatch(Watch):
     """Somebody who awaits the outcome; each has a future of their own."""
 
-    cdef dict statuses          # None where there is one invitee
-    cdef object ending
+    cdef public dict statuses   # None where there is one invitee
+    cdef public object ending
 
 
 @cython.final

@@ -1,5 +1,6 @@
 """Following an invitation: who awaits its outcome, or iterates over its events."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -16,7 +17,6 @@ class Outcome:
     invite_id: str
     state: str
     reason: str
-    statuses: dict[str, str]
     event: Event | None
     def __init__(
         self,
@@ -29,6 +29,8 @@ class Outcome:
     def __eq__(self, value: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
     def parts(self) -> tuple[Any, ...]: ...
+    @property
+    def statuses(self) -> dict[str, str]: ...
     @property
     def status(self) -> str: ...
     @property
@@ -48,7 +50,9 @@ class Watch:
     def stop(self) -> None: ...
 
 @final
-class OutcomeWatch(Watch): ...
+class OutcomeWatch(Watch):
+    ending: asyncio.Future[Outcome]
+    statuses: dict[str, str] | None
 
 @final
 class Followers:
@@ -58,4 +62,4 @@ class Followers:
     def enter(self, watch: Watch) -> tuple[InvitationInfo, bool]: ...
     def leave(self, watch: Watch) -> None: ...
 
-async def outcome(invitation: Any) -> Outcome: ...
+def follow_at_once(actor: Any, invite_id: str) -> OutcomeWatch | None: ...

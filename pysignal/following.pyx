@@ -4,6 +4,8 @@ A follower is entered with the hub as a `Watch`, which delivery feeds before any
 listener may await it, and a slow listener delays nobody who does.
 """
 
+cimport cython
+
 from pysignal.commands cimport Commands
 from pysignal.delivery cimport Delivery
 from pysignal.engine.direct cimport invitee_of_open
@@ -14,6 +16,8 @@ from pysignal.receivers cimport Receiver
 from pysignal.errors import InvitationEnded, LimitExceeded, NotPermitted
 
 
+# It refers to texts, an event and a dict of texts: nothing to collect.
+@cython.no_gc
 cdef class Outcome:
     """How an invitation ended.
 
@@ -37,7 +41,7 @@ cdef class Outcome:
         self.invite_id = invite_id
         self.state = state
         self.reason = reason
-        self.statuses = statuses
+        self.known = statuses
         self.event = event
 
     def __eq__(self, other):
@@ -58,8 +62,17 @@ cdef class Outcome:
         return self.invite_id, self.state, self.reason, self.statuses, self.event
 
     @property
+    def statuses(self):
+        """Where each invitee stands; see the class."""
+        if self.known is None:
+            self.known = {self.event.invitee_one: self.event.kind}
+        return self.known
+
+    @property
     def status(self):
         """The status of the one invitee, or the one that all share; `""` where they differ."""
+        if self.known is None:
+            return self.event.kind
         cdef set different = set(self.statuses.values())
         return different.pop() if len(different) == 1 else ""
 
@@ -104,23 +117,29 @@ cdef class Watch:
 
 
 cdef class OutcomeWatch(Watch):
-    """Somebody who awaits the outcome; each has a future of their own."""
+    """Somebody who awaits the outcome; each has a future of their own.
+
+    Attributes:
+        ending: the future, which becomes an `Outcome`.
+        statuses: where each invitee stands, where there are several.
+    """
 
     def feed(self, Event event):
         """Hear an event."""
-        cdef dict statuses = self.statuses
+        cdef Outcome outcome
         if event.code == FACT_OPENED or event.code == FACT_MODIFIED:
             return
-        if statuses is None:
-            statuses = {event.invitee_one: event.kind}
-        else:
+        if self.statuses is not None:
             for user in event.affected:
-                statuses[user] = event.kind
+                self.statuses[user] = event.kind
         if event.ends and not self.ending.done():
-            state = "cancelled" if event.code == FACT_CANCELLED else "completed"
-            self.ending.set_result(
-                Outcome(self.invite_id, state, event.reason, statuses, event)
-            )
+            outcome = Outcome.__new__(Outcome)
+            outcome.invite_id = self.invite_id
+            outcome.state = "cancelled" if event.code == FACT_CANCELLED else "completed"
+            outcome.reason = event.reason
+            outcome.known = self.statuses
+            outcome.event = event
+            self.ending.set_result(outcome)
 
     def fail(self, error):
         """Stop following, with an error for whoever waits."""
@@ -199,38 +218,19 @@ cdef class Followers:
                 del self.delivery.watchers[watch.invite_id]
 
 
-async def outcome(invitation):
-    """Wait until the invitation has ended, and return how.
+def follow_at_once(Receiver actor not None, str invite_id not None):
+    """Await the outcome of the actor's own open invitation to one user, where nothing need wait.
 
-    Raises:
-        InvitationEnded: it has ended so long ago that nobody remembers how.
-        NotPermitted: the actor is no party to it, nor hears of it as a member of the group.
-        NotLoggedIn, HubClosed: the session or the hub ended first; the invitation did not.
+    Returns:
+        The follower, whose `ending` is to be awaited; None where it has to be asked for.
     """
-    cdef Receiver actor = invitation._actor
-    cdef OutcomeWatch watch = OutcomeWatch(actor, str.__str__(invitation))
-    cdef Followers followers
-    hub = actor.hub
-    if invitee_at_once(actor, watch.invite_id) is not None:
-        followers = hub._followers
-        followers.add(watch)
-    else:
-        try:
-            info, is_over = hub._watch(watch)
-        except (InvitationEnded, NotPermitted):
-            await hub._until_durable()  # it may rest on an end that is not durable yet
-            raise
-        followers = hub._followers
-        if is_over:
-            past = followers.delivery.recall(watch.invite_id)
-            last = past[len(past) - 1] if past else None
-            return Outcome(watch.invite_id, info.state, info.reason, info.statuses, last)
-        watch.statuses = info.statuses
-    try:
-        watch.ending = hub._loop.create_future()
-        return await watch.ending
-    finally:
-        followers.leave(watch)
+    cdef OutcomeWatch watch
+    if invitee_at_once(actor, invite_id) is None:
+        return None
+    watch = OutcomeWatch(actor, invite_id)
+    watch.ending = actor._commands.create_future()
+    (<Followers>actor.hub._followers).add(watch)
+    return watch
 
 
 cdef str invitee_at_once(Receiver actor, str invite_id):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import InvitationEnded, LimitExceeded, NotPermitted, SignalingError
-from pysignal.following import Watch, outcome
+from pysignal.following import Outcome, OutcomeWatch, Watch, follow_at_once
 from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
@@ -62,7 +62,32 @@ class Invitation(str):
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str.__str__(self),)
 
-    outcome = outcome
+    async def outcome(self) -> Outcome:
+        """Wait until the invitation has ended, and return how.
+
+        Raises:
+            InvitationEnded: it has ended so long ago that nobody remembers how.
+            NotPermitted: the actor is no party to it, nor hears of it as a member of the group.
+            NotLoggedIn, HubClosed: the session or the hub ended first; the invitation did not.
+        """
+        watch = follow_at_once(self._actor, str.__str__(self))
+        if watch is None:
+            watch = OutcomeWatch(self._actor, str.__str__(self))
+            hub = self._actor.hub
+            watch.ending = hub._loop.create_future()
+            try:
+                info, is_over = hub._watch(watch)
+            except (InvitationEnded, NotPermitted):
+                await hub._until_durable()  # it may rest on an end that is not durable yet
+                raise
+            if is_over:
+                last = hub._delivery.recall(watch.invite_id)[-1:]
+                return Outcome(watch.invite_id, info.state, info.reason, info.statuses, *last)
+            watch.statuses = info.statuses
+        try:
+            return await watch.ending
+        finally:
+            watch.stop()
 
     def __aiter__(self) -> EventStream:
         """Iterate over the invitation's events, one's own included; ends after the last.
