@@ -38,6 +38,7 @@ from pysignal.engine.ids cimport id_text
 from pysignal.engine.roster cimport PENDING, entry_at, entry_ended, entry_t, roster_next
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.texts cimport spelled_at, spelled_t, text_of
+from pysignal.engine.views cimport InvitationInfo
 
 cdef object FIRST = itemgetter(0)
 
@@ -207,6 +208,31 @@ cdef tuple ended_at(const core_t *c, const list_t *asked, uint64_t position, Nam
         entry = entry_at(&c.pages, ref)
         if entry.status > PENDING and entry_ended(entry) == position:
             names.append(users.name(entry.user))
+
+
+cdef Event opened_again(InvitationInfo info):
+    """The opening of an invitation as a login tells it: with the data of now."""
+    cdef Event event = event_new()
+    event.position = info.position
+    event.time = info.opened_at
+    event.expires = -1 if info.expires_at is None else <long long>info.expires_at
+    event.seq = info.seq
+    event.data_version = info.data_version
+    event.replayed = True
+    event.code = FACT_OPENED
+    event.invite_id = info.invite_id
+    event.group_id = info.group_id
+    event.inviter = info.inviter
+    event.other_actor = info.inviter
+    event.device = ""
+    event.invitation_data = info.data
+    event.online_only = info.online_only
+    event.parties_only = info.parties_only
+    event.no_deadline = info.no_deadline
+    event.roll = Roll(tuple(info.statuses))
+    event.roll.ended = [user for user in info.statuses if info.statuses[user] != "pending"]
+    event.ended_count = len(event.roll.ended)
+    return event
 
 
 cdef int drop_rolls(const core_t *c, list rolls) except -1:

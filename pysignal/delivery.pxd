@@ -35,8 +35,10 @@ cdef class Delivery:
     cdef Entry tail
     cdef Py_ssize_t waiting     # entries in the queue
     cdef object failed
-    cdef Entry current
-    cdef Py_ssize_t at
+    cdef Py_ssize_t run         # entries at the head of the queue that are being handed over
+    cdef Py_ssize_t at          # place of the receiver that hears them
+    cdef Py_ssize_t step        # how many of them it has heard
+    cdef Entry stepped          # the next of them
     cdef int calls
     cdef int calls_per_look
     cdef long long looked_ns
@@ -57,6 +59,8 @@ cdef class Delivery:
     cdef Receiver acting(self, Event event, Account account)
     cdef Entry append(self, item, list receivers, Receiver acting, uint64_t rests_on)
     cdef int pop(self) except -1
+    cdef int begin_run(self) except -1
+    cdef int hand_over(self, Receiver receiver) except -1
     cdef bint flush(self, long long until_ns, now_ns) except -1
     cdef bint is_late(self, long long until_ns, now_ns) except -1
     cdef int note_told(self, Event event, Receiver receiver) except -1

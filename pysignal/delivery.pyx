@@ -13,14 +13,8 @@ cimport cython
 from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint32_t, uint64_t
 
-from pysignal.engine.facts cimport (
-    FACT_OPENED,
-    FACT_TIMED_OUT,
-    REASON_LIFETIME,
-    Event,
-    Roll,
-    event_new,
-)
+from pysignal.engine.events cimport opened_again
+from pysignal.engine.facts cimport FACT_OPENED, FACT_TIMED_OUT, REASON_LIFETIME, Event
 from pysignal.engine.slab cimport NONE, pysignal_prefetch
 from pysignal.engine.views cimport InvitationInfo
 from pysignal.receivers cimport HAS_BATCH, LET_RUN, QUEUED_PER_TURN, Account, Call, Receiver
@@ -39,6 +33,12 @@ cdef enum: FEEDS_PER_LOOK = 8
 # Places for numbers of the engine that one look for an account adds: there may be millions of them.
 cdef enum: NUMBERS_PER_LOOK = 64
 
+# Entries for the same sessions that are handed over in one go.
+cdef enum: RUN_MAX = 256
+
+# Sessions from which on each has its batch as soon as it has heard such a run.
+cdef enum: MANY = 64
+
 # Events kept after they were handed over, for handles that begin to follow a moment late.
 cdef enum: RECENT = 1024
 
@@ -56,6 +56,10 @@ cdef inline bint hears(Entry entry, Receiver receiver):
 cdef inline Py_ssize_t receiver_count(Entry entry):
     """How many places `receiver_at` has; those of a party may be empty."""
     return 2 + len(entry.receivers)
+
+
+cdef inline bint is_for_many(Entry entry):
+    return len(entry.receivers) >= MANY
 
 
 cdef inline Receiver receiver_at(Entry entry, Py_ssize_t at):
@@ -139,12 +143,12 @@ cdef class Delivery:
         self.by_number = []
 
     def __len__(self):
-        return self.waiting + (self.current is not None)
+        return self.waiting
 
     @property
     def is_ready(self):
         """Whether anything that is queued may leave now."""
-        if self.current is not None or self.batching:
+        if self.run or self.batching:
             return True
         return self.head is not None and self.head.rests_on <= self.durable
 
@@ -313,15 +317,19 @@ cdef class Delivery:
         cdef Py_ssize_t at
         cdef dict found = {}    # whether the session is in a list; entries share their lists
         cdef list out = receiver._take_batches()
-        entry = self.current
-        if entry is not None and hears(entry, receiver) and not isinstance(entry.item, Call):
-            for at in range(self.at, receiver_count(entry)):
-                if receiver_at(entry, at) is receiver:
-                    out.append(entry.item)
-                    break
+        cdef Py_ssize_t number = 0
         entry = self.head
         while entry is not None:
-            if not isinstance(entry.item, Call) and hears(entry, receiver):
+            number += 1
+            if isinstance(entry.item, Call) or not hears(entry, receiver):
+                pass
+            elif number <= self.run:
+                # Who comes first of its receivers has heard it, and one of them the first entries.
+                for at in range(self.at + (number <= self.step), receiver_count(entry)):
+                    if receiver_at(entry, at) is receiver:
+                        out.append(entry.item)
+                        break
+            else:
                 key = id(entry.receivers)
                 if key not in found:
                     found[key] = is_in(entry.receivers, receiver)
@@ -404,56 +412,90 @@ cdef class Delivery:
         if self.flush(until_ns, now_ns):
             return True
         while True:
-            entry = self.current
-            if entry is None:
-                entry = self.head
-                if entry is None or entry.rests_on > self.durable:
+            if not self.run:
+                if not self.begin_run():
                     return self.flush(until_ns, now_ns)
-                # What memory may run out for comes first: an entry that is off the queue is told.
-                unfold(entry)
-                if isinstance(entry.item, Event):
-                    self.feed(<Event>entry.item)
-                self.pop()
-                self.current = entry
-                self.at = 0
-                if self.head is not None:
-                    foresee_listeners(self.head)
+                if self.head.next is not None:
+                    foresee_listeners(self.head.next)
             while self.followers:
                 self.feed_some()
                 if self.is_late(until_ns, now_ns):
                     return True
-            while self.at < receiver_count(entry):
-                receiver = receiver_at(entry, self.at)
-                if not hears(entry, receiver):
-                    self.at += 1
-                    continue
-                if isinstance(entry.item, Event):
-                    self.note_told(<Event>entry.item, receiver)
+            while self.at < receiver_count(self.head):
+                receiver = receiver_at(self.head, self.at)
+                while self.step < self.run:
+                    entry = self.stepped
+                    if not hears(entry, receiver):
+                        self.step += 1
+                        self.stepped = entry.next
+                        continue
+                    if isinstance(entry.item, Event):
+                        self.note_told(<Event>entry.item, receiver)
+                    self.step += 1
+                    self.stepped = entry.next
+                    self.give(entry, receiver)
+                    if self.is_late(until_ns, now_ns):
+                        return True
                 self.at += 1
-                self.give(entry, receiver)
-                if self.is_late(until_ns, now_ns):
-                    return True
-            self.current = None
+                self.step = 0
+                self.stepped = self.head
+                if is_for_many(self.head) and receiver is not None and receiver.has_batch:
+                    # A batch for each of thousands, all at once, would keep the collector busy.
+                    self.hand_over(receiver)
+                    if self.is_late(until_ns, now_ns):
+                        return True
+            while self.run:
+                self.pop()
+                self.run -= 1
             if self.is_late(until_ns, now_ns):
                 return self.is_ready
 
+    cdef int begin_run(self) except -1:
+        """Begin with the first entry, and those behind it that are for the same sessions.
+
+        So a session hears what has happened in its group in one go; it hears everything in order,
+        whatever others have heard. What memory may run out for is done here, for one entry after
+        the other: none is handed over before.
+
+        Returns:
+            How many there are.
+        """
+        cdef Entry entry = self.head
+        self.at = 0
+        self.step = 0
+        self.stepped = entry
+        while entry is not None and entry.rests_on <= self.durable and self.run < RUN_MAX:
+            if entry.receivers is not self.head.receivers:
+                break
+            unfold(entry)
+            if isinstance(entry.item, Event):
+                self.feed(<Event>entry.item)
+            self.run += 1
+            if self.followers or not entry.receivers:
+                break       # its followers come first; nobody else hears the next one
+            entry = entry.next
+        return self.run
+
     cdef bint flush(self, long long until_ns, now_ns) except -1:
         """Hand over the batches; whether the time was used up before the last."""
-        cdef Receiver receiver
         if self.batching:
             # How quick it was to collect tells nothing of how long it takes to hear.
             self.calls = 0
             self.calls_per_look = 1
         while self.batching:
-            receiver = <Receiver>self.batching[len(self.batching) - 1]
-            try:
-                receiver.flush()
-            except MemoryError:     # as in `give`; what is left in its batches counts as missed
-                receiver._overflow("")
+            self.hand_over(<Receiver>self.batching[len(self.batching) - 1])
             self.batching.pop()
             if self.is_late(until_ns, now_ns):
                 return True
         return False
+
+    cdef int hand_over(self, Receiver receiver) except -1:
+        """Call a session with its batches."""
+        try:
+            receiver.flush()
+        except MemoryError:         # as in `give`; what is left in its batches counts as missed
+            receiver._overflow("")
+        return 0
 
     cdef bint is_late(self, long long until_ns, now_ns) except -1:
         """Whether a drain has used its time up; looks at the clock as seldom as calls are quick."""
@@ -477,7 +519,7 @@ cdef class Delivery:
         if isinstance(entry.item, Event):
             try:
                 wanted = receiver.hear(<Event>entry.item, self.turn)
-                if wanted & HAS_BATCH:
+                if wanted & HAS_BATCH and not is_for_many(entry):
                     self.batching.append(receiver)
                 if wanted & LET_RUN:
                     self.let_run = True
@@ -540,28 +582,3 @@ cdef int unfold(Entry entry) except -1:
     if isinstance(entry.item, InvitationInfo):
         entry.item = opened_again(<InvitationInfo>entry.item)
     return 0
-
-
-cdef Event opened_again(InvitationInfo info):
-    """The opening of an invitation as a login tells it: with the data of now."""
-    cdef Event event = event_new()
-    event.position = info.position
-    event.time = info.opened_at
-    event.expires = -1 if info.expires_at is None else <long long>info.expires_at
-    event.seq = info.seq
-    event.data_version = info.data_version
-    event.replayed = True
-    event.code = FACT_OPENED
-    event.invite_id = info.invite_id
-    event.group_id = info.group_id
-    event.inviter = info.inviter
-    event.other_actor = info.inviter
-    event.device = ""
-    event.invitation_data = info.data
-    event.online_only = info.online_only
-    event.parties_only = info.parties_only
-    event.no_deadline = info.no_deadline
-    event.roll = Roll(tuple(info.statuses))
-    event.roll.ended = [user for user in info.statuses if info.statuses[user] != "pending"]
-    event.ended_count = len(event.roll.ended)
-    return event

@@ -47,6 +47,7 @@ cdef class Receiver:
     cdef list subscriptions     # all of them
     cdef uint32_t number        # of the user in the engine, as it was last; see `Names.find_near`
     cdef int queued
+    cdef bint has_batch
     cdef uint64_t turn          # the drain in which `queued` were put into queues
     cdef readonly str user_id
     cdef readonly str device_id

@@ -171,6 +171,7 @@ cdef class Receiver:
         if subscription.on_events is not None and subscription.active and self.online:
             if subscription.batch is None:
                 subscription.batch = [event]
+                self.has_batch = True
                 wanted |= HAS_BATCH
             else:
                 subscription.batch.append(event)
@@ -207,6 +208,7 @@ cdef class Receiver:
     cdef int flush(self) except -1:
         """Hand over the batches."""
         cdef Subscription subscription
+        self.has_batch = False
         cdef list batch
         for subscription in self.subscriptions:
             batch = subscription.batch
