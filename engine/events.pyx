@@ -36,7 +36,7 @@ from pysignal.engine.facts cimport (
 )
 from pysignal.engine.ids cimport id_text
 from pysignal.engine.roster cimport PENDING, entry_at, entry_ended, entry_t, roster_next
-from pysignal.engine.slab cimport NONE
+from pysignal.engine.slab cimport NONE, pysignal_prefetch
 from pysignal.engine.texts cimport spelled_at, spelled_t, text_of
 from pysignal.engine.views cimport InvitationInfo
 
@@ -81,8 +81,9 @@ cdef list events_of(
 
 
 cdef inline int foresee(const core_t *c, const fact_t *fact, Names users) except -1:
-    """Have the names of a fact's parties brought into the cache."""
+    """Have the names of a fact's parties brought into the cache, and the text it gives back."""
     cdef const invitation_t *one = invitation_at(c, fact.slot)
+    pysignal_prefetch(<const void *>fact.held)
     users.foresee(one.inviter)
     if not one.flags & LISTED:
         users.foresee(one.invitee)

@@ -13,6 +13,7 @@ The states of a number: free (count is FREE), idle (count is 0), in use.
 """
 
 cimport cython
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from pysignal.engine.slab cimport NONE, slab_at, slab_free, slab_init, slab_reserve, slab_t
@@ -134,8 +135,9 @@ cdef inline uint32_t users_open(const users_t *u, uint32_t number) noexcept nogi
 
 
 ctypedef struct name_slot_t:
+    PyObject *name          # as in `names`, which holds it; NULL where free
+    uint32_t number
     uint32_t tag            # high half of the hash; the low half says where the name belongs
-    uint32_t number         # NONE where free
 
 
 @cython.final
@@ -155,7 +157,7 @@ cdef class Names:
     cdef int foresee(self, uint32_t number) except -1
     cdef int reserve(self, uint32_t count) except -1
     cdef uint32_t place_of(self, str name) noexcept
-    cdef void put(self, uint64_t hashed, uint32_t number) noexcept
+    cdef void put(self, PyObject *name, uint32_t number) noexcept
     cdef void remove(self, uint32_t at) noexcept
     cdef int forget_idle(self, users_t *u, int count) except -1
 

@@ -43,9 +43,9 @@ cdef class Names:
     The table of counts belongs to a core; here are only the names. A name is forgotten when its
     number is swept from the idle ones: before an operation, never while one holds idle numbers.
 
-    A name is looked up in a hash table with open addressing, which holds nothing but numbers, and
-    part of each hash: most often one line of memory tells that a name is not there, and two which
-    number it has. A dict would take four, and a number of Python's for each user.
+    A name is looked up in a hash table with open addressing: most often one line of memory tells
+    which number it has, where the very object is asked for that is known. A dict would take three,
+    and a number of Python's for each user.
     """
 
     def __cinit__(self):
@@ -73,19 +73,20 @@ cdef class Names:
         self.slots = fresh
         self.mask = 2 * max(size, 8) - 1
         for at in range(self.mask + 1):
-            fresh[at].number = NONE
+            fresh[at].name = NULL
         for at in range(size):
-            if old[at].number != NONE:
-                self.put(hash_of(<PyObject *>PyList_GET_ITEM(self.names, old[at].number)),
-                         old[at].number)
+            if old[at].name != NULL:
+                self.put(old[at].name, old[at].number)
         free(old)
         return 0
 
-    cdef void put(self, uint64_t hashed, uint32_t number) noexcept:
-        """Enter a number that is not in the table, which has room."""
+    cdef void put(self, PyObject *name, uint32_t number) noexcept:
+        """Enter a name that is not in the table, which has room."""
+        cdef uint64_t hashed = hash_of(name)
         cdef uint32_t at = <uint32_t>hashed & self.mask
-        while self.slots[at].number != NONE:
+        while self.slots[at].name != NULL:
             at = (at + 1) & self.mask
+        self.slots[at].name = name
         self.slots[at].tag = <uint32_t>(hashed >> 32)
         self.slots[at].number = number
 
@@ -93,15 +94,15 @@ cdef class Names:
         """The slot of a name, or NONE."""
         cdef uint64_t hashed
         cdef uint32_t at
-        cdef PyObject *known
         if self.slots == NULL or name is None:
             return NONE
         hashed = hash_of(<PyObject *>name)
         at = <uint32_t>hashed & self.mask
-        while self.slots[at].number != NONE:
+        while self.slots[at].name != NULL:
+            if self.slots[at].name == <PyObject *>name:
+                return at
             if self.slots[at].tag == <uint32_t>(hashed >> 32):
-                known = <PyObject *>PyList_GET_ITEM(self.names, self.slots[at].number)
-                if known == <PyObject *>name or is_same(known, <PyObject *>name):
+                if is_same(self.slots[at].name, <PyObject *>name):
                     return at
             at = (at + 1) & self.mask
         return NONE
@@ -111,16 +112,14 @@ cdef class Names:
         cdef uint32_t next = at, home
         while True:
             next = (next + 1) & self.mask
-            if self.slots[next].number == NONE:
+            if self.slots[next].name == NULL:
                 break
-            home = <uint32_t>hash_of(
-                <PyObject *>PyList_GET_ITEM(self.names, self.slots[next].number)
-            ) & self.mask
+            home = <uint32_t>hash_of(self.slots[next].name) & self.mask
             # It may stand at `at` unless it belongs behind that.
             if ((next - home) & self.mask) >= ((next - at) & self.mask):
                 self.slots[at] = self.slots[next]
                 at = next
-        self.slots[at].number = NONE
+        self.slots[at].name = NULL
         self.count -= 1
 
     cdef uint32_t find(self, str name) except? 0xFFFFFFFF:
@@ -148,7 +147,7 @@ cdef class Names:
         while <uint32_t>len(self.names) <= number:
             self.names.append(None)
         self.names[number] = name
-        self.put(hash_of(<PyObject *>name), number)
+        self.put(<PyObject *>name, number)
         self.count += 1
         return number
 
