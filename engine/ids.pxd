@@ -13,7 +13,7 @@ ID has exactly one spelling.
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     ID_CHARS = 26
@@ -28,71 +28,6 @@ ctypedef struct invite_id_t:
 ctypedef struct id_key_t:
     uint64_t first
     uint64_t second
-
-cdef extern from *:
-    """
-    #include <string.h>
-
-    static unsigned char pysignal_id_pairs[1024][2];    /* ten bits as two digits */
-    static signed char pysignal_id_values[256];         /* of a digit; -1 of anything else */
-
-    __attribute__((constructor)) static void pysignal_id_tables(void) {
-        static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-        memset(pysignal_id_values, -1, sizeof pysignal_id_values);
-        for (int i = 0; i < 32; i++) pysignal_id_values[(unsigned char)digits[i]] = (signed char)i;
-        for (int i = 0; i < 1024; i++) {
-            pysignal_id_pairs[i][0] = (unsigned char)digits[i >> 5];
-            pysignal_id_pairs[i][1] = (unsigned char)digits[i & 31];
-        }
-    }
-
-    /* 13 pairs from the right: six of the low word, one that straddles, six of the high one. */
-    static inline void pysignal_id_write(uint64_t high, uint64_t low, char *text) {
-        memcpy(text + 24, pysignal_id_pairs[low & 1023], 2);
-        memcpy(text + 22, pysignal_id_pairs[low >> 10 & 1023], 2);
-        memcpy(text + 20, pysignal_id_pairs[low >> 20 & 1023], 2);
-        memcpy(text + 18, pysignal_id_pairs[low >> 30 & 1023], 2);
-        memcpy(text + 16, pysignal_id_pairs[low >> 40 & 1023], 2);
-        memcpy(text + 14, pysignal_id_pairs[low >> 50 & 1023], 2);
-        memcpy(text + 12, pysignal_id_pairs[low >> 60 | (high << 4 & 1023)], 2);
-        memcpy(text + 10, pysignal_id_pairs[high >> 6 & 1023], 2);
-        memcpy(text + 8, pysignal_id_pairs[high >> 16 & 1023], 2);
-        memcpy(text + 6, pysignal_id_pairs[high >> 26 & 1023], 2);
-        memcpy(text + 4, pysignal_id_pairs[high >> 36 & 1023], 2);
-        memcpy(text + 2, pysignal_id_pairs[high >> 46 & 1023], 2);
-        memcpy(text, pysignal_id_pairs[high >> 56], 2);
-    }
-
-    static inline int pysignal_id_read(const uint8_t *text, uint64_t *out_high, uint64_t *out_low) {
-        uint64_t high = 0, low = 0;
-        int value, all = 0;
-    #if defined(__GNUC__) && !defined(__clang__)
-        #pragma GCC unroll 13
-    #endif
-        for (int i = 0; i < 13; i++) {
-            value = pysignal_id_values[text[i]];
-            all |= value;
-            high = (high << 5) + (uint64_t)(int64_t)value;
-        }
-        value = pysignal_id_values[text[13]];
-        all |= value;
-        high = high << 1 | (uint64_t)(value >> 4 & 1);
-        low = (uint64_t)(value & 15);
-    #if defined(__GNUC__) && !defined(__clang__)
-        #pragma GCC unroll 12
-    #endif
-        for (int i = 14; i < 26; i++) {
-            value = pysignal_id_values[text[i]];
-            all |= value;
-            low = (low << 5) + (uint64_t)(int64_t)value;
-        }
-        *out_high = high;
-        *out_low = low;
-        return all >= 0 && pysignal_id_values[text[0]] < 8;     /* the first has three bits */
-    }
-    """
-    void pysignal_id_write(uint64_t high, uint64_t low, char *text) nogil
-    bint pysignal_id_read(const uint8_t *text, uint64_t *high, uint64_t *low) nogil
 
 cdef enum: SLOT_BITS = 32
 
@@ -124,16 +59,6 @@ cdef inline uint32_t id_shard(invite_id_t name) noexcept nogil:
 cdef inline uint64_t id_place(const id_key_t *key, invite_id_t name) noexcept nogil:
     """Generation << 32 | slot."""
     return (name.high ^ id_mask(key, name.low)) & ((<uint64_t>1 << 52) - 1)
-
-
-cdef inline void id_write(invite_id_t name, char *text) noexcept nogil:
-    """Write the ID_CHARS characters of an ID; no terminating zero."""
-    pysignal_id_write(name.high, name.low, text)
-
-
-cdef inline bint id_read(const uint8_t *text, invite_id_t *out) noexcept nogil:
-    """Read ID_CHARS characters; False when they spell no ID."""
-    return pysignal_id_read(text, &out.high, &out.low)
 
 
 cdef str id_blank()
