@@ -40,7 +40,7 @@ from pysignal.engine.roster cimport (
     roster_find,
     roster_t,
 )
-from pysignal.engine.slab cimport NONE, slab_at, slab_t
+from pysignal.engine.slab cimport NONE, pysignal_prefetch, slab_at, slab_t
 from pysignal.engine.users cimport users_t
 from pysignal.engine.wheel cimport timer_at, wheel_t
 
@@ -266,6 +266,7 @@ cdef inline uint32_t core_find(const core_t *c, invite_id_t name) noexcept nogil
     cdef const invitation_t *one
     if id_shard(name) != c.shard or slot >= c.invitations.top:
         return NONE
+    pysignal_prefetch(timer_at(&c.wheel, slot))     # what is found is most often ended
     one = invitation_at(c, slot)
     if one.secret != name.low or one.state == FREE_SLOT:
         return NONE

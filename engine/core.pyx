@@ -330,7 +330,10 @@ cdef int core_answer(
     """An invitee's own answer: `status` is ACCEPTED or REJECTED."""
     cdef uint32_t slot = NONE, ref
     cdef fact_t *fact
-    cdef int found = find_open(c, now_ms, name, &slot)
+    cdef int found
+    if user < c.users.table.top:
+        pysignal_prefetch(user_at(&c.users, user))  # not only when the record names it
+    found = find_open(c, now_ms, name, &slot)
     if found != DONE:
         return found
     ref = core_entry(c, slot, user)
