@@ -53,7 +53,7 @@ model: setup  ## the design, searched through by Spin, with planted bugs; ARGS=-
 coverage: setup  ## which lines the tests run, and that docs/coverage.md explains the others
 	@$(BIN)/python scripts/covered.py $(ARGS)
 
-bench: setup  ## figures beside their rivals: one table, and benchmarks/results/figures.json
+bench: setup  ## figures beside their rivals: a table, benchmarks/results/figures.json, and plots
 	@mkdir -p benchmarks/results
 	@$(BIN)/python -m pytest benchmarks --benchmark-only --quiet \
 		--benchmark-json=benchmarks/results/figures.json $(ARGS)

@@ -6,7 +6,8 @@ from types import ModuleType
 from typing import Any
 
 import operands
-from measure import Measure, cpu_ns
+import pytest
+from measure import Measure, Size, cpu_ns
 
 from pysignal.engine.roster import Roster
 
@@ -14,8 +15,9 @@ OPERATIONS = 100_000
 PENDING, ACCEPTED = 1, 2
 
 
+@pytest.mark.sizes(1_000, 10_000, 100_000, 1_000_000)
 def test_answer_in_the_core(
-    measure: Measure, core_cycle: ModuleType, naive: ModuleType, size: int
+    measure: Measure, core_cycle: ModuleType, naive: ModuleType, size: Size
 ) -> None:
     """Everybody who was invited accepts, in random order; each answer is a fact."""
     lists = max(measure.operations(OPERATIONS) // size, 1)
@@ -37,6 +39,7 @@ def test_answer_in_the_core(
     def verify() -> None:
         for one in asked:
             assert one.counts == (0, size)
+            assert one.facts == 1 + size
             one.check()
 
     def naive_answers() -> float:
@@ -61,11 +64,12 @@ def test_answer_in_the_core(
         prepare=prepare,
         verify=verify,
         rivals={"naive": naive_answers},
+        slow=True,
     )
-    measure.figure("core_group_answer_ns", row)
+    measure.figure(f"core_group_answer_ns_{size.name}", row)
 
 
-def test_set_status(measure: Measure, size: int) -> None:
+def test_set_status(measure: Measure, size: Size) -> None:
     """Ask where a user stands and set it, through the Python face; a dict of names is the rival."""
     lists = max(measure.operations(OPERATIONS) // size, 1)
     numbers = operands.permutation(size)
@@ -106,11 +110,12 @@ def test_set_status(measure: Measure, size: int) -> None:
         prepare=prepare,
         verify=verify,
         rivals={"dict": dicts},
+        slow=True,
     )
-    measure.figure("roster_set_status_ns", row)
+    measure.figure(f"roster_set_status_ns_{size.name}", row)
 
 
-def test_make(measure: Measure, size: int) -> None:
+def test_make(measure: Measure, size: Size) -> None:
     """Make the table of a list that has just been invited."""
     lists = max(measure.operations(OPERATIONS) // size, 1)
     numbers = operands.permutation(size)
@@ -135,5 +140,6 @@ def test_make(measure: Measure, size: int) -> None:
                 lambda: [dict.fromkeys(users, "pending") for _ in range(lists)], size * lists
             )
         },
+        slow=True,
     )
-    measure.figure("roster_make_ns", row)
+    measure.figure(f"roster_make_ns_{size.name}", row)

@@ -16,59 +16,79 @@ from typing import Any
 
 import operands
 import uvloop
-from measure import Measure, cpu_ns
+from measure import Measure, Size, cpu_ns
 from rival_programs import Floor
 
 from pysignal.engine.wheel import Wheel
 
 OPERATIONS = 100_000
 SPAN_MS = 100_000
+PER_TICK = 1000
 EXPIRE_LATE_S = 0.005  # timers of call_later that expire are due this soon
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
-def test_rearm_in_c(measure: Measure, core_cycle: ModuleType, floor: Floor, size: int) -> None:
+def test_rearm_in_c(measure: Measure, core_cycle: ModuleType, floor: Floor, size: Size) -> None:
     """Through the C face, beside the floor's timers."""
-    cycles = measure.operations(2_000_000)
-    order = operands.packed(operands.order(size, cycles))
-    delays = operands.packed(operands.timeouts_ms(cycles))
+    count = measure.operations(2_000_000)
+    order, delays = operands.order(size, count), operands.timeouts_ms(count)
+    packed = operands.packed(order), operands.packed(delays)
+    first = operands.timeouts_ms(size, 29_000)
     timers = core_cycle.Timers(size)
-    timers.arm_all(operands.packed(operands.timeouts_ms(size, 29_000)))
-    timers.rearm(order, delays)
+    timers.arm_all(operands.packed(first))
+    timers.rearm(*packed)
+    runs = 1
 
     def verify() -> None:
+        nonlocal runs
+        runs += 1
         assert len(timers) == size
 
     row = measure(
         "timer re-armed, C",
         size,
-        cycles,
-        lambda: timers.rearm(order, delays),
+        count,
+        lambda: timers.rearm(*packed),
         verify=verify,
         rivals={
             "floor, loaded": lambda: floor.figure("loaded", size, "rearm_ns"),
             "floor, bare": lambda: floor.figure("bare", size, "rearm_ns"),
         },
     )
-    assert timers.expire(SPAN_MS) == size
-    measure.figure("wheel_rearm_vs_floor", row, over="floor, loaded")
+    # Each expires at the deadline that it was armed with last.
+    deadlines = list(first)
+    last_run_ms = (runs - 1) * (count // PER_TICK)
+    for done, (timer, delay) in enumerate(zip(order, delays, strict=True)):
+        deadlines[timer] = last_run_ms + done // PER_TICK + delay
+    assert timers.expire(SPAN_MS) == operands.packed(deadlines)
+    measure.figure(f"wheel_rearm_vs_floor_{size.name}", row, over="floor, loaded")
 
 
-def test_rearm(measure: Measure, size: int) -> None:
+def test_rearm(measure: Measure, size: Size) -> None:
     """Through the Python face."""
-    order = operands.order(size, measure.operations(OPERATIONS))
+    order = operands.order(size, measure.operations(OPERATIONS, PER_TICK))
     delays = operands.timeouts_ms(len(order))
     first = operands.timeouts_ms(size, 29_000)
+    ticks = [
+        tuple(zip(order[i : i + PER_TICK], delays[i : i + PER_TICK], strict=True))
+        for i in range(0, len(order), PER_TICK)
+    ]
     wheel = Wheel(0, size)
+    deadlines = list(first)
+    now_ms = 0
     for timer, delay in enumerate(first):
         wheel.arm(timer, delay)
 
     def run() -> None:
+        nonlocal now_ms
         disarm, arm = wheel.disarm, wheel.arm
-        for timer, delay in zip(order, delays, strict=True):
-            disarm(timer)
-            arm(timer, delay)
+        for tick in ticks:
+            for timer, delay in tick:
+                disarm(timer)
+                arm(timer, now_ms + delay)
+            now_ms += 1
+            wheel.advance(now_ms)
 
     def verify() -> None:
         assert len(wheel) == size
@@ -84,14 +104,19 @@ def test_rearm(measure: Measure, size: int) -> None:
             "asyncio": lambda: rearm_loop(asyncio.new_event_loop, order, first, delays),
             "uvloop": lambda: rearm_loop(uvloop.new_event_loop, order, first, delays),
         },
+        slow=True,
     )
+    for late, tick in enumerate(ticks, now_ms - len(ticks)):
+        for timer, delay in tick:
+            deadlines[timer] = late + delay
     expired, more = wheel.advance(SPAN_MS)
     assert sorted(expired) == list(range(size))
+    assert [deadlines[timer] for timer in expired] == sorted(deadlines)
     assert not more
-    measure.figure("wheel_rearm_ns", row)
+    measure.figure(f"wheel_rearm_ns_{size.name}", row)
 
 
-def test_expire(measure: Measure, size: int) -> None:
+def test_expire(measure: Measure, size: Size) -> None:
     """All that are armed expire, in the order of their deadlines."""
     delays = operands.timeouts_ms(size, 29_000)
     wheels: list[Wheel] = []
@@ -109,7 +134,9 @@ def test_expire(measure: Measure, size: int) -> None:
         expired.extend(wheel.advance(SPAN_MS)[0] for wheel in wheels)
 
     def verify() -> None:
+        assert len(expired) == copies
         for timers in expired:
+            assert sorted(timers) == list(range(size))
             assert [delays[timer] for timer in timers] == sorted(delays)
 
     row = measure(
@@ -124,8 +151,9 @@ def test_expire(measure: Measure, size: int) -> None:
             "asyncio": lambda: expire_loop(asyncio.new_event_loop, size),
             "uvloop": lambda: expire_loop(uvloop.new_event_loop, size),
         },
+        slow=True,
     )
-    measure.figure("wheel_expire_ns", row)
+    measure.figure(f"wheel_expire_ns_{size.name}", row)
 
 
 # -- rivals ----------------------------------------------------------------------------------------
@@ -198,8 +226,12 @@ def rearm_loop(
 
 
 def expire_loop(new_loop: NewLoop, count: int) -> float:
-    """Let `count` timers of the loop expire; waiting for them costs no CPU time."""
-    delays = [k / count * EXPIRE_LATE_S for k in operands.permutation(count)]
+    """Let `count` timers of the loop expire, all of which are due.
+
+    They are set in the order of their deadlines, which favours the loops: then they lie in memory
+    as they expire.
+    """
+    delays = [k / count * EXPIRE_LATE_S for k in range(count)]
 
     async def measured() -> float:
         loop = asyncio.get_running_loop()
@@ -214,6 +246,7 @@ def expire_loop(new_loop: NewLoop, count: int) -> float:
 
         for delay in delays:
             loop.call_later(delay, expire)
+        time.sleep(EXPIRE_LATE_S)  # noqa: ASYNC251 - so that the loop does not turn for each
         start = time.process_time_ns()
         await all_expired
         return (time.process_time_ns() - start) / count

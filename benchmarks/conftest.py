@@ -1,4 +1,4 @@
-"""What the benchmarks share: how they are sized, their rivals, and the one table at the end.
+"""What the benchmarks share: how they are sized, their rivals, and what a run leaves.
 
 pytest benchmarks --benchmark-only            the figures
 pytest benchmarks --benchmark-only --quick    everything once and small, to see that it works
@@ -6,27 +6,33 @@ pytest benchmarks --benchmark-only --quick    everything once and small, to see 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import figures
+import plots
 import pytest
-from measure import Measure, Row
+import uvloop
+from measure import Measure, Row, Size
 from report import figures_as_json, print_table
 from rival_programs import Floor, naive_module
 
 HERE = Path(__file__).resolve().parent
-SUBJECTS = ("bench_ids", "bench_roster", "bench_wheel", "bench_machine", "bench_hub")
-SIZES = (1_000, 100_000)
-SIZES_QUICK = (100, 1_000)
+RESULTS = HERE / "results"
+SUBJECTS = ("ids", "roster", "wheel", "machine", "hub", "groups", "timers")
+SIZES = (1_000, 100_000, 1_000_000)
 
 ROWS = pytest.StashKey[list[Row]]()
 FIGURES = pytest.StashKey[dict[str, float]]()
 NOTES = pytest.StashKey[list[str]]()
+NO_FLOOR = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,26 +42,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin an empty table; it stands in place of pytest-benchmark's own."""
+    config.addinivalue_line("markers", "sizes(*sizes): the sizes of a benchmark, powers of ten")
     config.stash[ROWS] = []
     config.stash[FIGURES] = {}
     config.stash[NOTES] = []
+    config.stash[NO_FLOOR] = False
     config.option.benchmark_quiet = True
+
+
+def subject_of(path: Path) -> str:
+    """Return what a file of benchmarks is about."""
+    return path.stem.removeprefix("bench_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Time by the CPU clock, and build up the table from the small to the large."""
-    items.sort(
-        key=lambda item: SUBJECTS.index(item.path.stem) if item.path.stem in SUBJECTS else -1
-    )
+    items.sort(key=lambda item: SUBJECTS.index(subject_of(item.path)))
     for item in items:
         item.add_marker(pytest.mark.benchmark(timer=time.process_time))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes a `size` at each of them."""
+    """Run a test that takes a `size` at each of its sizes."""
     if "size" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("sizes")
         quick = metafunc.config.getoption("quick")
-        metafunc.parametrize("size", SIZES_QUICK if quick else SIZES)
+        sizes = [Size(nominal, quick) for nominal in (marker.args if marker else SIZES)]
+        metafunc.parametrize("size", sizes, ids=[size.name for size in sizes])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run of everything that has left a figure out; draw what was measured."""
+    config = session.config
+    quick = config.getoption("quick")
+    is_whole = not config.option.keyword and config.args == ["benchmarks"]
+    if exitstatus == pytest.ExitCode.OK and is_whole and config.option.benchmark_only:
+        left: dict[str, float] = config.stash[FIGURES]
+        lost = figures.missing(left, has_floor=not config.stash[NO_FLOOR])
+        if lost:
+            config.stash[NOTES].append(f"FAILED, figures are missing: {', '.join(lost)}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    rows: list[Row] = config.stash[ROWS]
+    if rows:
+        drawn = plots.draw(rows, RESULTS, "quick_" if quick else "")
+        config.stash[NOTES].append(f"Plots: {drawn} in {RESULTS.relative_to(HERE.parent)}/.")
 
 
 def pytest_terminal_summary(
@@ -77,7 +108,17 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
     """Measures, and adds to the table."""
     stash = request.config.stash
-    return Measure(benchmark, stash[ROWS], stash[FIGURES], request.config.getoption("quick"))
+    quick: bool = request.config.getoption("quick")
+    subject = subject_of(request.path)
+    return Measure(benchmark, subject, stash[ROWS], stash[FIGURES], quick)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Give a uvloop that lives as long as the test."""
+    loop = uvloop.new_event_loop()
+    yield loop
+    loop.close()
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +126,7 @@ def floor(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     """Compile the floor, loaded and bare."""
     floor = Floor(tmp_path_factory.mktemp("floor"))
     if floor.missing:
+        request.config.stash[NO_FLOOR] = True
         request.config.stash[NOTES].append(floor.missing)
     return floor
 

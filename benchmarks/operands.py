@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 TIMEOUT_MS_MIN = 31_000
 TEXT_BYTES = 64
@@ -27,16 +28,17 @@ def names(count: int) -> tuple[str, ...]:
 
 def pairs(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return inviters and invitees, by index, for `count` invitations among `count` users."""
-    pick = random.Random(2)
-    seen: set[tuple[int, int]] = set()
+    draw = random.Random(2).random
+    seen: set[int] = set()
     inviters: list[int] = []
     invitees: list[int] = []
     while len(inviters) < count:
-        pair = (pick.randrange(count), pick.randrange(count))
-        if pair[0] != pair[1] and pair not in seen:
+        inviter, invitee = int(draw() * count), int(draw() * count)
+        pair = inviter * count + invitee
+        if inviter != invitee and pair not in seen:
             seen.add(pair)
-            inviters.append(pair[0])
-            invitees.append(pair[1])
+            inviters.append(inviter)
+            invitees.append(invitee)
     return tuple(inviters), tuple(invitees)
 
 
@@ -66,3 +68,9 @@ def texts(count: int, name: str) -> tuple[str, ...]:
 def packed(numbers: Sequence[int]) -> bytes:
     """Return numbers as the C face takes them: an array of uint32."""
     return array("I", numbers).tobytes()
+
+
+def batches(size: int, *columns: Sequence[Any]) -> tuple[tuple[tuple[Any, ...], ...], ...]:
+    """Return rows of several columns, `size` of them together."""
+    rows = tuple(zip(*columns, strict=True))
+    return tuple(rows[start : start + size] for start in range(0, len(rows), size))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measure import BYTES, PER_SECOND, Row, spread
+from measure import BYTES, COUNT, PER_SECOND, SHARE, TIMES, Row, spread
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 118
+WIDTH = 124
 
 
 def print_table(rows: list[Row], notes: list[str], reporter: pytest.TerminalReporter) -> None:
@@ -60,8 +60,8 @@ def print_table(rows: list[Row], notes: list[str], reporter: pytest.TerminalRepo
 
 
 def number(value: float) -> str:
-    """Return a figure with three digits that count, or all where it has more."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    """Return a figure with about three digits that count, or all where it has more."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
     return f"{value:,.{digits}f}"
 
 
@@ -81,11 +81,12 @@ def figures_as_json(rows: list[Row]) -> list[dict[str, Any]]:
     """Return each row with its medians, its ratios and every run."""
     return [
         {
+            "subject": row.subject,
             "what": row.what,
             "size": row.size,
             "unit": row.unit,
             "better": "more" if row.unit == PER_SECOND else "less",
-            "timed": row.unit != BYTES,
+            "timed": row.unit not in (BYTES, COUNT, TIMES, SHARE),
             "ours": row.median,
             "spread": spread(row.ours),
             "runs": row.ours,

@@ -51,9 +51,9 @@ class Floor:
         return None if told is None else told[name]
 
 
-def naive_figure(count: int, name: str) -> float:
-    """Run the naive engine whole with `count` open, and return one of its figures."""
-    return _json_of([sys.executable, str(FOLDER / "naive.py"), str(count)])[name]
+def naive_run(count: int) -> dict[str, float]:
+    """Run the naive engine whole with `count` open."""
+    return _json_of([sys.executable, str(FOLDER / "naive.py"), str(count)])
 
 
 def naive_module() -> ModuleType:

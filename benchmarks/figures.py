@@ -1,0 +1,40 @@
+"""Which plain numbers the JSON of a run holds, and what is missing from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Later benchmarks may add to them; one that is not there fails a run of everything.
+NAMES = (
+    "core_cycle_vs_floor_1e3",
+    "core_cycle_vs_floor_1e5",
+    "core_cycle_vs_floor_1e6",
+    "core_expire_vs_floor_1e6",
+    "core_bytes_per_invitation",
+    "core_bytes_per_invitee",
+    "core_group_answer_ns_1e4",
+    "python_cycle_vs_naive_1e3",
+    "python_cycle_vs_naive_1e5",
+    "python_cycle_vs_naive_1e6",
+    "wheel_rearm_vs_floor_1e6",
+    "hub_cycles_per_s_1e3",
+    "hub_cycles_per_s_1e5",
+    "hub_outcome_cycles_per_s",
+    "hub_fanout_ns_per_event",
+    "class_10k_seconds",
+    "timer_early_1e6",
+    "timer_late_ms_p99_1e6",
+    "flatness_1e3_1e7",
+)
+FROM_FLOOR = tuple(name for name in NAMES if "_vs_floor" in name or name.startswith("flatness"))
+
+
+def missing(figures: Mapping[str, float], has_floor: bool) -> list[str]:
+    """Return the names that a run of everything should have left, and has not.
+
+    Args:
+        figures: what was left.
+        has_floor: whether `floor.c` compiles on this machine.
+    """
+    needed = NAMES if has_floor else [name for name in NAMES if name not in FROM_FLOOR]
+    return [name for name in needed if name not in figures]
