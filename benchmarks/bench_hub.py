@@ -122,12 +122,14 @@ class Waiting(Crowd):
         """Run the cycles of one wave."""
         asking, answers = self.waves[number]
         parties, rung, accepted, opened = self.parties, self.rung, self.accepted, self.opened
+        handles = []
         create_task = asyncio.get_running_loop().create_task
         tasks: list[asyncio.Task[Outcome]] = []
         for k, invitee, question in asking:
             invitation = await parties[k].session.signaling.invite(invitee, question)
-            opened.append(invitation)
+            handles.append(invitation)
             tasks.append(create_task(invitation.outcome()))
+        opened.extend(map(str.__str__, handles))
         while len(rung) < self.in_flight:  # noqa: ASYNC110 - it delivers in turns
             await asyncio.sleep(0)
         for (session, invite_id), answer in zip(rung, answers, strict=True):

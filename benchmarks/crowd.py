@@ -98,8 +98,10 @@ class Crowd:
         """Run the cycles of one wave."""
         asking, answers = self.waves[number]
         parties, rung, accepted, opened = self.parties, self.rung, self.accepted, self.opened
+        handles = []
         for k, invitee, question in asking:
-            opened.append(await parties[k].session.signaling.invite(invitee, question))
+            handles.append(await parties[k].session.signaling.invite(invitee, question))
+        opened.extend(map(str.__str__, handles))  # a server keeps IDs, and lets handles go
         while len(rung) < self.in_flight:  # noqa: ASYNC110 - it delivers in turns
             await asyncio.sleep(0)
         for (session, invite_id), answer in zip(rung, answers, strict=True):

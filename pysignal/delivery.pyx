@@ -74,6 +74,12 @@ cdef inline bint is_unheard(Event event):
     return event.code == FACT_TIMED_OUT and event.reason_code == REASON_LIFETIME
 
 
+cdef inline void fetch(char *start) noexcept:
+    """Have the beginning of an object brought into the cache; it may lie across two lines."""
+    pysignal_prefetch(start)
+    pysignal_prefetch(start + 48)
+
+
 cdef inline int foresee_listeners(Entry entry) except -1:
     """Have what is called for an entry, and for the one after it, brought into the cache."""
     cdef Entry later = entry.next
@@ -81,9 +87,9 @@ cdef inline int foresee_listeners(Entry entry) except -1:
     foresee_method(entry, entry.invitee)
     if later is not None:
         if later.inviter is not None:
-            pysignal_prefetch(<void *>later.inviter.only)
+            fetch(<char *><void *>later.inviter.only)
         if later.invitee is not None:
-            pysignal_prefetch(<void *>later.invitee.only)
+            fetch(<char *><void *>later.invitee.only)
     return 0
 
 
@@ -91,7 +97,7 @@ cdef inline int foresee_method(Entry entry, Receiver receiver) except -1:
     if receiver is not None and receiver is not entry.acting and receiver.only is not None:
         if isinstance(entry.item, Event):
             method = receiver.only.method_for(<Event>entry.item)
-            pysignal_prefetch(<void *>method)
+            fetch(<char *><void *>method)
     return 0
 
 
@@ -194,10 +200,10 @@ cdef class Delivery:
             entry = self.append(event, NOBODY, acting, rests_on)
             if inviter is not None:
                 entry.inviter = inviter.only
-                pysignal_prefetch(<void *>inviter.only)
+                fetch(<char *><void *>inviter.only)
             if invitee is not None:
                 entry.invitee = invitee.only
-                pysignal_prefetch(<void *>invitee.only)
+                fetch(<char *><void *>invitee.only)
             return 0
         receivers = [] if inviter is None else list(inviter.sessions)
         if invitee is not None:
@@ -250,9 +256,9 @@ cdef class Delivery:
     cdef int foresee(self, Event event) except -1:
         """Have the accounts of an event's parties brought into the cache."""
         if event.inviter_number < <uint32_t>len(self.by_number):
-            pysignal_prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.inviter_number))
+            fetch(<char *>PyList_GET_ITEM(self.by_number, event.inviter_number))
         if event.invitee_number < <uint32_t>len(self.by_number):
-            pysignal_prefetch(<const void *>PyList_GET_ITEM(self.by_number, event.invitee_number))
+            fetch(<char *>PyList_GET_ITEM(self.by_number, event.invitee_number))
         return 0
 
     cdef Receiver acting(self, Event event, Account account):

@@ -19,11 +19,15 @@ cdef class Outcome:
     cdef dict known             # the statuses; None for those of `event`, of its one invitee
 
 
+cdef class Followers
+
+
 cdef class Watch:
     """One follower of an invitation, entered with the hub; delivery feeds it."""
 
     cdef readonly Receiver actor
     cdef readonly str invite_id
+    cdef Followers followers    # where it is entered, or None
 
 
 @cython.final

@@ -113,7 +113,8 @@ cdef class Watch:
 
     def stop(self):
         """Stop following."""
-        self.actor.hub._followers.leave(self)
+        if self.followers is not None:
+            self.followers.leave(self)
 
 
 cdef class OutcomeWatch(Watch):
@@ -194,6 +195,7 @@ cdef class Followers:
         """Enter a follower of an invitation whose last event was not handed over yet."""
         cdef list watches = self.delivery.watchers.get(watch.invite_id)
         watch.actor._watches[watch] = None
+        watch.followers = self
         self.count += 1
         try:
             if watches is None:
@@ -207,8 +209,9 @@ cdef class Followers:
 
     def leave(self, Watch watch not None):
         """Take a follower out; one that is out already is no error."""
-        if watch not in watch.actor._watches:
+        if watch.followers is None:
             return
+        watch.followers = None
         del watch.actor._watches[watch]
         self.count -= 1
         cdef list watches = self.delivery.watchers.get(watch.invite_id)
