@@ -531,6 +531,9 @@ cdef class Delivery:
                     self.let_run = True
             except MemoryError:     # who knows what it has heard: it has to log in and catch up
                 receiver._overflow(entry.item)
+            except BaseException:   # the program is to end; who goes on with it gets the batch
+                self.batching.append(receiver)
+                raise
         else:
             try:
                 receiver._call_back(entry.item)

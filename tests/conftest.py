@@ -43,6 +43,12 @@ async def hub(clock: VirtualClock, limits: Limits) -> AsyncIterator[Hub]:
     assert not left, f"tasks are left: {left}"
 
 
+@pytest.fixture
+def whole_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn of the hub delivers all that there is, on a slow machine too."""
+    monkeypatch.setattr("pysignal.hub.TURN_NS", 10**12)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """After each test: every hub is closed, and its machine runs empty."""

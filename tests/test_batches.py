@@ -122,6 +122,7 @@ async def test_every_event_comes_once_in_the_order_of_the_commits(
     assert max(len(batch) for _, batches in listeners for batch in batches.batches) > 1
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_a_turn_makes_one_batch(hub: Hub, clock: VirtualClock) -> None:
     batches = Batches()
     await hub.login("bob", listener=batches)
@@ -134,6 +135,7 @@ async def test_a_turn_makes_one_batch(hub: Hub, clock: VirtualClock) -> None:
     assert batches.batches == []
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_a_login_rings_again_in_a_batch(hub: Hub, clock: VirtualClock) -> None:
     names = await ring(hub, 7)
     await clock.settle()
@@ -144,6 +146,7 @@ async def test_a_login_rings_again_in_a_batch(hub: Hub, clock: VirtualClock) -> 
     assert all(event.replayed for event in batches.events)
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_a_batch_comes_after_handles_and_single_callbacks(
     hub: Hub, clock: VirtualClock
 ) -> None:
@@ -185,6 +188,7 @@ async def test_a_batch_comes_after_handles_and_single_callbacks(
     assert "outcome" in heard
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_a_batch_is_the_listeners_own(hub: Hub, clock: VirtualClock) -> None:
     listeners = [Batches(list.clear), Batches(list.clear), AsyncBatches(list.clear)]
     bob = await hub.login("bob")
@@ -195,6 +199,7 @@ async def test_a_batch_is_the_listeners_own(hub: Hub, clock: VirtualClock) -> No
     assert [ids(listener.events) for listener in listeners] == [names] * 3
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_one_async_method_makes_the_batches_wait_too(hub: Hub, clock: VirtualClock) -> None:
     heard: list[tuple[str, ...]] = []
 
@@ -212,6 +217,7 @@ async def test_one_async_method_makes_the_batches_wait_too(hub: Hub, clock: Virt
     assert heard == [("opened", names[0]), ("opened", names[1]), ("batch", *names)]
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_a_plain_method_may_give_back_what_can_be_awaited(
     hub: Hub, clock: VirtualClock
 ) -> None:
@@ -247,6 +253,7 @@ LEAVE: dict[str, Callable[[Hub, Session], object]] = {
 }
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("limits", [Limits(queue_max=8)])
 @pytest.mark.parametrize("kind", [Batches, AsyncBatches])
 @pytest.mark.parametrize("how", LEAVE)
@@ -287,6 +294,7 @@ async def test_who_goes_between_collecting_and_handing_over_is_told_later(
         assert ids(again.events) == names
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("kind", [Batches, AsyncBatches])
 async def test_who_is_removed_between_collecting_and_handing_over_hears_nothing(
     hub: Hub, clock: VirtualClock, kind: type[Batches]
@@ -310,6 +318,7 @@ async def test_who_is_removed_between_collecting_and_handing_over_hears_nothing(
     assert ids(removed.events) == more
 
 
+@pytest.mark.usefixtures("whole_turns")
 async def test_nothing_queued_as_a_batch_is_called_after_the_removal(
     hub: Hub, clock: VirtualClock
 ) -> None:
@@ -323,6 +332,7 @@ async def test_nothing_queued_as_a_batch_is_called_after_the_removal(
     assert (ids(first.events), second.events) == (names, [])
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("limits", [Limits(queue_max=16)])
 async def test_a_slow_listener_of_batches_is_disconnected_and_catches_up(
     hub: Hub, clock: VirtualClock
@@ -369,6 +379,7 @@ async def test_the_end_of_the_hub_hands_everything_over(clock: VirtualClock) -> 
 # -- what goes wrong -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("kind", [Batches, AsyncBatches])
 @pytest.mark.parametrize("failure", [ValueError, MemoryError, asyncio.CancelledError])
 async def test_a_listener_of_batches_that_raises_harms_nobody(
@@ -470,6 +481,7 @@ def test_the_batches_of_thousands_of_sessions_hold_the_loop_no_longer() -> None:
 # -- queues that are read quickly ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("count", [1500, 2000, 6000])
 async def test_whoever_reads_quickly_is_not_overrun_by_a_burst(
     clock: VirtualClock, count: int

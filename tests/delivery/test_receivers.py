@@ -166,3 +166,17 @@ async def test_whose_number_lies_far_behind_all_others_hears_as_well(
             await hub.cancel_as("dan", name)
             await clock.settle()
             assert ear.take() == [("invitation_cancelled", name, "dan", "")]
+
+
+async def test_of_several_sessions_none_acts_that_is_not_there(
+    hub: Hub, clock: VirtualClock
+) -> None:
+    """The event bears a device that nobody is logged in with: all of the user hear it."""
+    ears = []
+    for device in DEVICES[:2]:
+        ears.append(Ear())
+        await hub.login("amy", device, listener=ears[-1])
+    hub.shard.machine.open(hub.now_ms, "amy", "bob", device=9)
+    await hub.invite_as("cy", "dan")  # asks for a turn
+    await clock.settle()
+    assert [[event.device for event in ear.events] for ear in ears] == [[""], [""]]

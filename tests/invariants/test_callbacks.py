@@ -193,6 +193,7 @@ class Batches(SignalingListener):
         self.hear(events)
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("how", ["removed", "logged out"])
 async def test_b2_who_is_gone_when_another_hears_its_batch_hears_none(
     hub: Hub, clock: VirtualClock, how: str
@@ -380,6 +381,7 @@ async def test_b4_who_comes_back_in_the_turn_of_an_event_is_told_once(
     assert ear.events[0].invitation_data == "new"
 
 
+@pytest.mark.usefixtures("whole_turns")
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_b4_who_left_before_a_batch_was_handed_over_is_told_of_it(
     hub: Hub, clock: VirtualClock, is_async: bool
