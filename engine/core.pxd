@@ -44,7 +44,7 @@ from pysignal.engine.slab cimport NONE, pysignal_prefetch, slab_at, slab_t
 from pysignal.engine.users cimport users_t
 from pysignal.engine.wheel cimport timer_at, wheel_t
 
-cdef enum: ENGINE_ABI = 1
+cdef enum: ENGINE_ABI = 2
 
 cdef enum:  # Result
     DONE = 0
