@@ -177,6 +177,7 @@ async def test_of_several_sessions_none_acts_that_is_not_there(
         ears.append(Ear())
         await hub.login("amy", device, listener=ears[-1])
     hub.shard.machine.open(hub.now_ms, "amy", "bob", device=9)
+    hub.shard.machine.open(hub.now_ms, "bob", "amy", device=9)  # of whom no device is known
     await hub.invite_as("cy", "dan")  # asks for a turn
     await clock.settle()
-    assert [[event.device for event in ear.events] for ear in ears] == [[""], [""]]
+    assert [[event.device for event in ear.events] for ear in ears] == [["", ""], ["", ""]]
