@@ -23,7 +23,7 @@ import operands
 
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096
-ID_BYTES = 16  # of the driver's array, which is not the core's
+OPERAND_BYTES = 32  # of the driver's array, which is not the core's
 LISTS = 100
 
 
@@ -78,7 +78,7 @@ def invitations(core_cycle: ModuleType, folder: Path) -> dict[str, int]:
     grown = resident_bytes() - before
     core.check()
     size: int = core.counts[0]
-    return {"counted": core.bytes_used, "resident": grown - ID_BYTES * size, "items": size}
+    return {"counted": core.bytes_used, "resident": grown - OPERAND_BYTES * size, "items": size}
 
 
 def invitees(core_cycle: ModuleType, folder: Path) -> dict[str, int]:
