@@ -3,7 +3,7 @@
 Asking the operating system for each ID would cost more than all the rest of an invitation. It gives
 a key, and the numbers are the key stream of ChaCha20 (RFC 8439) under it, 4 KiB at a time. The
 first 32 bytes of each piece become the next key at once and are handed out to nobody: whoever comes
-to see this memory learns no number that was drawn before (Bernstein, fast key erasure). After a
+to see this memory learns none of the pieces before (Bernstein, fast key erasure). After a
 fork the child throws away what it shares with its parent: two processes must never hand out the
 same bits.
 """
@@ -20,7 +20,11 @@ cdef extern from *:
     typedef uint32_t pysignal_lanes __attribute__((vector_size(32)));
 
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+    #if __GNUC__ >= 12
     #define PYSIGNAL_BY_MACHINE __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+    #else
+    #define PYSIGNAL_BY_MACHINE __attribute__((target_clones("avx2", "default")))
+    #endif
     #else
     #define PYSIGNAL_BY_MACHINE
     #endif
@@ -92,6 +96,8 @@ cdef void stream(
 
 def chacha20(bytes key not None, uint32_t counter, bytes nonce not None):
     """Return the first 512 bytes of the key stream of ChaCha20 (RFC 8439 section 2.4).
+
+    That is so on little-endian machines; on others the bytes of each word are the other way round.
 
     Args:
         key: 32 bytes.

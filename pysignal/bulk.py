@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pysignal import text
+from pysignal.commands import Bulk
 from pysignal.direct import answer_at_once, invite_at_once
 from pysignal.errors import InvalidParameter, SignalingError
-from pysignal.shard import MORE, STEPS_MAX
 from pysignal.signaling import check_bool, check_size, timeout_ms
 
 if TYPE_CHECKING:
@@ -64,40 +64,7 @@ class Answer(NamedTuple):
     request_id: str | None = None
 
 
-class Bulk:
-    """A command over many items, as `Commands.perform` takes it.
-
-    Args:
-        items: what to do, one after the other.
-        act: carries one item out at a time of arrival, and returns its result, or MORE to be called
-            again.
-    """
-
-    def __init__(self, items: Sequence[Any], act: Callable[[int, Any], Any]) -> None:
-        self._items = items
-        self._act = act
-        self._at = 0
-        self._results: list[Any] = [None] * len(items)
-
-    def __call__(self, now_ms: int) -> Any:
-        """Carry out some more; returns the results, in the order of the items, or MORE."""
-        act, items, results = self._act, self._items, self._results
-        until = min(self._at + STEPS_MAX, len(items))
-        while self._at < until:
-            try:
-                result: Any = act(now_ms, items[self._at])
-            except (SignalingError, MemoryError) as refusal:
-                result = refusal
-            if result is MORE:
-                return MORE
-            results[self._at] = result
-            self._at += 1
-        if self._at < len(items):
-            return MORE
-        return results
-
-
-def invite_many(hub: Hub, items: Sequence[Invite]) -> Bulk:
+def invite_many(hub: Hub, items: list[Invite]) -> Bulk:
     """Return the command that opens many invitations."""
 
     def act(now_ms: int, item: Invite) -> Any:
@@ -113,7 +80,7 @@ def invite_many(hub: Hub, items: Sequence[Invite]) -> Bulk:
     return Bulk(items, act)
 
 
-def answer_many(hub: Hub, items: Sequence[Answer]) -> Bulk:
+def answer_many(hub: Hub, items: list[Answer]) -> Bulk:
     """Return the command that answers many invitations."""
 
     def act(now_ms: int, item: Answer) -> Any:

@@ -33,3 +33,13 @@ cdef class Commands:
     cdef long long now_ms(self) except? -1
     cdef int want_turn(self) except -1
     cdef Py_ssize_t backlog(self) except -1
+
+
+@cython.final
+cdef class Bulk:
+    """A command over many items, in slices."""
+
+    cdef list items
+    cdef object act
+    cdef list results
+    cdef Py_ssize_t at          # of the next item

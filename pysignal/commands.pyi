@@ -13,6 +13,7 @@ from pysignal.system_clock import Clock
 log: Logger
 BACKLOG_MAX: int
 RUN_NS: int
+STEPS_MAX: int
 
 @final
 class Commands:
@@ -38,6 +39,11 @@ class Commands:
     def append(self, now_ms: int, command: Callable[..., Any]) -> None: ...
     def run(self) -> None: ...
     def drop(self) -> list[Waiting]: ...
+
+@final
+class Bulk:
+    def __init__(self, items: list[Any], act: Callable[[int, Any], Any]) -> None: ...
+    def __call__(self, now_ms: int) -> Any: ...
 
 class Waiting:
     now_ms: int

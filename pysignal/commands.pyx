@@ -18,13 +18,16 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from pysignal.engine.facts cimport facts_waiting
 
 from pysignal.errors import SignalingError
-from pysignal.shard import MORE
+from pysignal.shard import MORE, STEPS_MAX
 from pysignal.system_clock import stopwatch_ns
 
 log = logging.getLogger("pysignal")
 
 # Events waiting for delivery above which commands wait in turn: it keeps their queue bounded.
 BACKLOG_MAX = 2048
+
+# Items of a bulk command in one go.
+cdef Py_ssize_t STEPS = STEPS_MAX
 
 # How long a run of commands that waited keeps the loop.
 RUN_NS = 1_000_000
@@ -179,6 +182,36 @@ cdef class Commands:
         dropped = [waiting for waiting in self.queue if waiting.future is not None]
         self.queue.clear()
         return dropped
+
+
+cdef class Bulk:
+    """A command over many items, in slices.
+
+    Args:
+        items: what to do, one after the other.
+        act: carries one item out at a time of arrival, and returns its result, or MORE to be called
+            again. A refusal that it raises is the item's result.
+    """
+
+    def __init__(self, list items not None, act):
+        self.items = items
+        self.act = act
+        self.results = [None] * len(items)
+
+    def __call__(self, now_ms):
+        """Carry out some more; returns the results, in the order of the items, or MORE."""
+        cdef Py_ssize_t until = min(self.at + STEPS, len(self.items))
+        # Nothing here needs memory: no item is carried out whose result could get lost.
+        while self.at < until:
+            try:
+                result = self.act(now_ms, self.items[self.at])
+            except (SignalingError, MemoryError) as refusal:
+                result = refusal
+            if result is MORE:
+                return MORE
+            self.results[self.at] = result
+            self.at += 1
+        return MORE if self.at < len(self.items) else self.results
 
 
 class Waiting:

@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from operator import attrgetter
 from typing import Any
 
@@ -189,5 +189,5 @@ async def _withdraw_cancellation(task: asyncio.Task[Any]) -> None:
 def _discard(args: tuple[Any, ...]) -> None:
     """Close a coroutine that nobody will await any more."""
     for arg in args:
-        if inspect.iscoroutine(arg):
+        if isinstance(arg, Coroutine):
             arg.close()

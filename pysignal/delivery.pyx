@@ -501,6 +501,9 @@ cdef class Delivery:
             receiver.flush()
         except MemoryError:         # as in `give`; what is left in its batches counts as missed
             receiver._overflow("")
+        except BaseException:       # the program is to end; who goes on with it gets the others
+            self.batching.append(receiver)
+            raise
         return 0
 
     cdef bint is_late(self, long long until_ns, now_ns) except -1:

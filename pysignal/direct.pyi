@@ -1,7 +1,7 @@
 """The operations on invitations that need not wait, compiled: the hot path."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
@@ -32,7 +32,7 @@ def answer_at_once(
 class DirectSignaling:
     # A `Receiver` that is an `Actor` too; typing has no name for both.
     _actor: Any
-    def __init__(self, actor: Any) -> None: ...
+    def __new__(cls, actor: Any) -> Self: ...
     async def invite(
         self,
         invitee: str | Sequence[str],

@@ -141,7 +141,7 @@ cdef class DirectSignaling:
         actor: who acts: a session, or a user whom the embedding server acts for.
     """
 
-    def __init__(self, Receiver actor not None):
+    def __cinit__(self, Receiver actor not None):
         self._actor = actor
 
     async def invite(

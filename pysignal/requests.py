@@ -26,13 +26,11 @@ FORGET_PER_REQUEST: Final = 256
 class _Request:
     __slots__ = ("arguments", "at_ms", "error", "result")
 
-    def __init__(
-        self, at_ms: int, arguments: Hashable, result: Any, error: SignalingError | None
-    ) -> None:
+    def __init__(self, at_ms: int, arguments: Hashable) -> None:
         self.at_ms = at_ms
         self.arguments = arguments
-        self.result = result
-        self.error = error
+        self.result: Any = None
+        self.error: SignalingError | None = None
 
 
 class Requests:
@@ -77,15 +75,19 @@ class Requests:
             request = self._find(user, name)
             if request is not None:
                 return _repeat(request, arguments)
+            # It has its place before anything is done: memory may run out for that.
+            request = self._enter(user, name, arguments)
             try:
-                result = command(now_ms, *args)
-            except SignalingError as error:
-                if error.remedy is not Remedy.RETRY:
-                    self._keep(user, name, arguments, None, error.again())
+                request.result = command(now_ms, *args)
+            except BaseException as error:
+                if isinstance(error, SignalingError) and error.remedy is not Remedy.RETRY:
+                    request.error = _again(error)
+                if request.error is None:
+                    self._take_out(user, name, request)
                 raise
-            if result is not MORE:
-                self._keep(user, name, arguments, result, None)
-            return result
+            if request.result is MORE:
+                self._take_out(user, name, request)
+            return request.result
 
         return perform
 
@@ -97,21 +99,30 @@ class Requests:
             return None
         return request
 
-    def _keep(
-        self,
-        user: str,
-        name: str,
-        arguments: Hashable,
-        result: Any,
-        error: SignalingError | None,
-    ) -> None:
+    def _enter(self, user: str, name: str, arguments: Hashable) -> _Request:
+        """Give a request its place; what it gives is filled in when that is known."""
         now_ms = self._now_ms()
-        requests = self._by_user.setdefault(user, OrderedDict())
-        requests.pop(name, None)  # one that is too old gives up its place in the order too
-        requests[name] = _Request(now_ms, arguments, result, error)
+        request = _Request(now_ms, arguments)
         self._ages.append((now_ms, user, name))
-        if len(requests) > self._count_max:
-            requests.popitem(last=False)
+        requests = self._by_user.get(user)
+        if requests is None:
+            requests = OrderedDict()
+            requests[name] = request
+            self._by_user[user] = requests
+        else:
+            requests.pop(name, None)  # one that is too old gives up its place in the order too
+            requests[name] = request
+            if len(requests) > self._count_max:
+                requests.popitem(last=False)
+        return request
+
+    def _take_out(self, user: str, name: str, request: _Request) -> None:
+        """Forget a request that has changed nothing, or has not come to its end."""
+        requests = self._by_user.get(user)
+        if requests is not None and requests.get(name) is request:
+            del requests[name]
+            if not requests:
+                del self._by_user[user]
 
     def _forget(self, now_ms: int) -> None:
         for _ in range(FORGET_PER_REQUEST):
@@ -124,6 +135,14 @@ class Requests:
                 del requests[name]
                 if not requests:
                     del self._by_user[user]
+
+
+def _again(error: SignalingError) -> SignalingError | None:
+    """Return an error to be raised again; None where there is no memory for one."""
+    try:
+        return error.again()
+    except MemoryError:
+        return None
 
 
 def _repeat(request: _Request, arguments: Hashable) -> Any:

@@ -23,7 +23,8 @@ from pysignal import (
     VirtualClock,
 )
 from pysignal.clock import stopwatch_ns
-from pysignal.shard import STEPS_MAX
+from pysignal.commands import Bulk
+from pysignal.shard import MORE, STEPS_MAX
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +252,24 @@ async def test_a_slice_is_short(hub: Hub) -> None:
         longest_ns = max(longest_ns, stopwatch_ns() - began_ns)
     assert len(await bulk) == 20_000
     assert longest_ns < 100_000_000
+
+
+def test_no_item_is_carried_out_whose_result_gets_lost() -> None:
+    """An item that raises, memory that has run out included, has that for a result."""
+    done: list[int] = []
+
+    def act(now_ms: int, item: int) -> Any:
+        if item % 3 == 0:
+            raise MemoryError
+        if item % 3 == 1 and done[-1:] != [item]:
+            done.append(item)
+            return MORE
+        done.append(item)
+        return item
+
+    bulk, result = Bulk(list(range(600)), act), MORE
+    while result is MORE:
+        result = bulk(1)
+    assert [type(one) for one in result[::3]] == [MemoryError] * 200
+    assert result[1::3] == list(range(1, 600, 3))
+    assert result[2::3] == list(range(2, 600, 3))
