@@ -84,9 +84,13 @@ class Requests:
                     request.error = _again(error)
                 if request.error is None:
                     self._take_out(user, name, request)
+                else:
+                    self._keep_newest(user)
                 raise
             if request.result is MORE:
                 self._take_out(user, name, request)
+            else:
+                self._keep_newest(user)
             return request.result
 
         return perform
@@ -112,9 +116,15 @@ class Requests:
         else:
             requests.pop(name, None)  # one that is too old gives up its place in the order too
             requests[name] = request
-            if len(requests) > self._count_max:
-                requests.popitem(last=False)
         return request
+
+    def _keep_newest(self, user: str) -> None:
+        """Forget the oldest request of a user who has one too many."""
+        requests = self._by_user[user]
+        if len(requests) > self._count_max:
+            requests.popitem(last=False)
+            if not requests:
+                del self._by_user[user]
 
     def _take_out(self, user: str, name: str, request: _Request) -> None:
         """Forget a request that has changed nothing, or has not come to its end."""

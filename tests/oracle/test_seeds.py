@@ -90,6 +90,7 @@ SEEDS = [
     ("hub", 9),  # a wrong parameter was called by another name
     ("hub", 448),  # a device was forgotten while it logged in again
     ("hub", 763),  # a session was counted that another login had replaced
+    ("hub", 1_013_732),  # a request that was refused for now pushed out the result of another
 ]
 
 
