@@ -13,9 +13,9 @@ cdef str open_one(
     Machine machine, uint64_t now_ms, str inviter, uint32_t *near, str invitee, str data,
     uint64_t timeout_ms, bint online_only, uint32_t device,
 )
-cdef str invitee_of_open(
+cdef bint is_open_to_one(
     Machine machine, uint64_t now_ms, str invite_id, str inviter, uint32_t *near,
-)
+) except -1
 cdef bint answer_one(
     Machine machine, uint64_t now_ms, str invite_id, str invitee, uint32_t *near, uint8_t status,
     str data, uint32_t device,

@@ -94,25 +94,23 @@ cdef bint cancel_one(
     return False
 
 
-cdef str invitee_of_open(
+cdef bint is_open_to_one(
     Machine machine, uint64_t now_ms, str invite_id, str inviter, uint32_t *near,
-):
-    """The invitee of an inviter's open invitation to one user, without a group; else None.
+) except -1:
+    """Whether an ID names an inviter's open invitation to one user, without a group.
 
-    None too where something is due by now, which has to end first.
+    False too where something is due by now, which has to end first.
     """
     cdef invite_id_t name
-    cdef invitation_t *one
+    cdef const invitation_t *one
     cdef uint32_t slot
     near[0] = machine.users.find_near(inviter, near[0])
     if near[0] == NONE or machine.core.restoring or not id_parse(invite_id, &name):
-        return None
+        return False
     if not wheel_enter(&machine.core.wheel, now_ms):
-        return None
+        return False
     slot = core_find(&machine.core, name)
     if slot == NONE:
-        return None
+        return False
     one = invitation_at(&machine.core, slot)
-    if one.state != OPEN or one.flags & LISTED or one.inviter != near[0]:
-        return None
-    return machine.users.name(one.invitee)
+    return one.state == OPEN and not one.flags & LISTED and one.inviter == near[0]

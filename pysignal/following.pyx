@@ -8,7 +8,7 @@ cimport cython
 
 from pysignal.commands cimport Commands
 from pysignal.delivery cimport Delivery
-from pysignal.engine.direct cimport invitee_of_open
+from pysignal.engine.direct cimport is_open_to_one
 from pysignal.engine.facts cimport FACT_CANCELLED, FACT_MODIFIED, FACT_OPENED, Event
 from pysignal.engine.machine cimport Machine
 from pysignal.receivers cimport Receiver
@@ -228,7 +228,7 @@ def follow_at_once(Receiver actor not None, str invite_id not None):
         The follower, whose `ending` is to be awaited; None where it has to be asked for.
     """
     cdef OutcomeWatch watch
-    if invitee_at_once(actor, invite_id) is None:
+    if not is_known_at_once(actor, invite_id):
         return None
     watch = OutcomeWatch(actor, invite_id)
     watch.ending = actor._commands.create_future()
@@ -236,11 +236,11 @@ def follow_at_once(Receiver actor not None, str invite_id not None):
     return watch
 
 
-cdef str invitee_at_once(Receiver actor, str invite_id):
-    """The invitee of the actor's own open invitation to one user, where nothing need wait."""
+cdef bint is_known_at_once(Receiver actor, str invite_id) except -1:
+    """Whether it is the actor's own open invitation to one user, and nothing need wait."""
     cdef Commands commands = <Commands>actor._commands
     if commands is None or not commands.takes(actor) or not commands.is_free():
-        return None
-    return invitee_of_open(
+        return False
+    return is_open_to_one(
         commands.machine, commands.now_ms(), invite_id, actor.user_id, &actor.number
     )
