@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
-from pysignal.journal.contract import NotOwner
+from pysignal.journal.contract import Journal, NotOwner
 
 
-class MemoryJournal:
-    """Keeps records as long as the process lives."""
+class MemoryJournal(Journal):
+    """Keeps records as long as the process lives.
 
-    def __init__(self) -> None:
+    Args:
+        snapshot_every: records after which a snapshot is wanted; None for never.
+    """
+
+    def __init__(self, snapshot_every: int | None = None) -> None:
+        self._snapshot_every = snapshot_every
+        self._base = 0
+        self._pieces: tuple[bytes, ...] = ()
         self._records: list[bytes] = []
+
+    @property
+    def position(self) -> int:
+        """How many records were ever appended."""
+        return self._base + len(self._records)
+
+    @property
+    def base(self) -> int:
+        """How many of them its snapshot stands for."""
+        return self._base
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether so many records were appended since the last snapshot."""
+        return self._snapshot_every is not None and len(self._records) >= self._snapshot_every
 
     async def append(self, records: Sequence[bytes], expected_position: int) -> None:
         """Keep records; see `Journal.append`."""
-        if expected_position != len(self._records):
-            raise NotOwner(f"position {len(self._records)}, not {expected_position}")
+        if expected_position != self.position:
+            raise NotOwner(f"position {self.position}, not {expected_position}")
         self._records.extend(records)
 
+    def snapshot(self) -> Sequence[bytes]:
+        """Return the pieces of the last snapshot, in order."""
+        return self._pieces
+
     def replay(self) -> Sequence[bytes]:
-        """Return all records, in order."""
+        """Return all records after the snapshot, in order."""
         return tuple(self._records)
+
+    async def save(self, position: int, pieces: AsyncIterator[bytes]) -> None:
+        """Keep a snapshot in place of the records that it stands for; see `Journal.save`."""
+        kept = tuple([piece async for piece in pieces])
+        del self._records[: position - self._base]
+        self._base, self._pieces = position, kept
