@@ -60,6 +60,8 @@ BELOW = {
     "publisher": OUTER | {"hub"},
     "commands": OUTER | {"hub", "session"},
     "presence": OUTER | {"hub"},
+    "recovery": OUTER | {"hub", "session"},
+    "saving": OUTER | {"hub", "session"},
     "requests": OUTER | {"hub", "session"},
     "shard": OUTER | {"hub", "session", "delivery", "presence", "clock"},
     "listeners": OUTER | {"hub"},

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
+from pysignal.clock import stopwatch_ns
 from pysignal.errors import OutcomeUnknown, SignalingError
 from pysignal.journal.contract import Journal, NotOwner
 
@@ -16,36 +18,54 @@ log = logging.getLogger("pysignal")
 # How long the end of a hub waits for an append, seconds: much longer than a disk takes that works.
 APPEND_S = 30.0
 
+# Waiters that are told in one turn of the loop.
+TOLD_PER_TURN: Final = 1024
+
+# Records come fast where so many came during one append, at so many a second.
+FAST_COUNT: Final = 8
+FAST_PER_S: Final = 50_000
+
 
 class Writer:
     """Hands records to a journal and tells when they are durable.
 
-    After a failure nothing is durable any more: every caller who waits, and every later one, hears
-    that the outcome is unknown. The append is never tried again.
+    What is taken waits for `flush`, which begins an append if none is under way. After a failure
+    nothing is durable any more: every caller who waits, and every later one, hears that the outcome
+    is unknown. The append is never tried again.
 
     Args:
-        journal: where the records go.
-        count: how many records it holds.
-        on_durable: called with the number of records that are durable, each time it has grown.
+        journal: where the records go; it is open.
+        on_appended: called when records have become durable, before anybody is told.
+        on_durable: called with the number of records that are durable, after all who waited for
+            them were told.
         on_failed: called once, with the error that everybody hears from then on.
+
+    Attributes:
+        accepted: records taken so far, with those that the journal had.
+        durable: how many of them are durable.
+        told: how many of them are durable, and all who waited for them were told.
     """
 
     def __init__(
         self,
         journal: Journal,
-        count: int,
+        on_appended: Callable[[], None],
         on_durable: Callable[[int], None],
         on_failed: Callable[[SignalingError], None],
     ) -> None:
         self._journal = journal
+        self._on_appended = on_appended
         self._on_durable = on_durable
         self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._arrived: list[asyncio.Future[None]] = []
+        self._waiters: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
+        self._append: asyncio.Future[None] | None = None
+        self._begun_ns = 0
+        self._pause: asyncio.TimerHandle | None = None
         self._failure: SignalingError | None = None
-        self.accepted = count
-        self.durable = self.accepted
+        self.accepted = self.durable = self.told = journal.position
 
     def write(self, records: list[bytes]) -> None:
         """Take records for the next append; after a failure there is none.
@@ -54,8 +74,6 @@ class Writer:
         """
         accepted = self.accepted + len(records)
         if self._failure is None:
-            if records and self._task is None:
-                self._start()
             self._waiting += records
         self.accepted = accepted
 
@@ -68,49 +86,90 @@ class Writer:
         if self._failure is not None:
             raise self._failure.again()
 
-    async def wait(self) -> None:
-        """Wait until all records taken so far are durable.
+    def arrive(self) -> asyncio.Future[None]:
+        """Return what is done when all that is taken until the next `flush` is durable.
 
         Raises:
-            OutcomeUnknown: the journal failed.
+            OutcomeUnknown: the journal failed; so may the future, later.
         """
         self.require()
-        if self.durable >= self.accepted:
+        done = self._loop.create_future()
+        self._arrived.append(done)
+        return done
+
+    def flush(self) -> None:
+        """Begin an append, if there is something to append and none is under way."""
+        if self._arrived:
+            self._waiters.append((self.accepted, self._arrived))
+            self._arrived = []
+        if self._append is not None or self._pause is not None:
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self.accepted, done))
-        await done
+        if self._waiting:
+            self._begin()
+        elif self._waiters:
+            self._tell()
 
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            await self._journal.append(batch, self.durable)
-            self.durable += len(batch)
-            while self._waiters and self._waiters[0][0] <= self.durable:
-                done = self._waiters.popleft()[1]
-                if not done.done():
-                    done.set_result(None)
-            # After the waiters, which run first: an answer before the events that follow it.
-            asyncio.get_running_loop().call_soon(self._on_durable, self.durable)
+    def _begin(self) -> None:
+        batch, later = self._waiting, list[bytes]()
+        self._begun_ns = stopwatch_ns()
+        try:
+            append = asyncio.ensure_future(self._journal.append(batch, self.durable))
+        except MemoryError:
+            raise
+        except Exception as failure:
+            self._fail(failure)
+            return
+        try:
+            append.add_done_callback(self._ended)
+        except MemoryError:
+            append.cancel()  # nobody would note its end
+            raise
+        self._append, self._waiting = append, later
+        self._size = len(batch)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Note the end of a run, whatever has ended it, before its first step or later."""
-        self._task = None
-        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+    def _ended(self, append: asyncio.Future[None]) -> None:
+        """Note the end of an append, whatever has ended it, before its first step or later."""
+        failure = asyncio.CancelledError() if append.cancelled() else append.exception()
+        self._append = None
         if failure is not None:
             log.error("the journal failed; nothing is acknowledged any more", exc_info=failure)
             self._fail(failure)
-        elif self._waiting:
-            self._start()
+            return
+        self.durable += self._size
+        if self._is_fast():
+            # Rather than wait for a sync each, many wait a little and share one.
+            self._pause = self._loop.call_later(self._journal.gather_s, self._go_on)
+        self._on_appended()  # the next append begins, before anybody is told of this one
+        self._tell()
 
-    def _start(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._run())
-        try:
-            task.add_done_callback(self._ended)
-        except MemoryError:
-            task.cancel()  # nobody would note its end
-            raise
-        self._task = task
+    def _is_fast(self) -> bool:
+        if not self._journal.gather_s or len(self._waiting) < FAST_COUNT:
+            return False
+        elapsed_ns = stopwatch_ns() - self._begun_ns
+        return len(self._waiting) * 1_000_000_000 > FAST_PER_S * elapsed_ns
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._on_appended()
+
+    def _tell(self) -> None:
+        """Tell who has waited long enough, in turns where they are many, then the hub."""
+        left = TOLD_PER_TURN
+        while self._waiters and self._waiters[0][0] <= self.durable:
+            count, waiters = self._waiters[0]
+            for done in waiters[:left]:
+                if not done.done():
+                    done.set_result(None)
+            left -= len(waiters)
+            if left < 0:
+                self._waiters[0] = (count, waiters[left:])
+                self._loop.call_soon(self._tell)
+                return
+            self._waiters.popleft()
+        # After the waiters, which run first: an answer before the events that follow it.
+        if self.told < self.durable:
+            self.told = self.durable
+            self._on_durable(self.durable)
 
     def _fail(self, failure: BaseException) -> None:
         what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
@@ -118,10 +177,14 @@ class Writer:
             f"the journal {what} ({failure!r}): it is unknown whether the operation took effect; "
             "restart on the journal and retry with the same request ID"
         )
+        self._waiting = []
+        self._waiters.append((self.accepted, self._arrived))
+        self._arrived = []
         while self._waiters:
-            done = self._waiters.popleft()[1]
-            if not done.done():
-                done.set_exception(self._failure.again())
+            for done in self._waiters.popleft()[1]:
+                if not done.done():
+                    done.set_exception(self._failure.again())
+                    done.exception()  # whoever waited may have been cancelled
         self._on_failed(self._failure)
 
     async def close(self) -> None:
@@ -130,15 +193,23 @@ class Writer:
         An append that takes longer than `APPEND_S` is cancelled, and one that does not heed it is
         left behind: both count as failed.
         """
-        while self._task is not None:
-            task = self._task
-            await asyncio.wait({task}, timeout=APPEND_S)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=APPEND_S)
-            if not task.done():
-                task.remove_done_callback(self._ended)
-                self._task = None
+        self._flush_now()
+        while self._append is not None:
+            append = self._append
+            await asyncio.wait({append}, timeout=APPEND_S)
+            if not append.done():
+                append.cancel()
+                await asyncio.wait({append}, timeout=APPEND_S)
+            if not append.done():
+                append.remove_done_callback(self._ended)
+                self._append = None
                 log.error("the journal does not return from an append; it is left behind")
                 self._fail(TimeoutError(f"an append took over {APPEND_S} s"))
             await asyncio.sleep(0)  # its end is noted in a turn of its own
+            self._flush_now()
+
+    def _flush_now(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self.flush()
