@@ -147,7 +147,7 @@ cdef class Commands:
         """Whether something was committed that is not durable yet."""
         if self.writer is None:
             return False
-        return self.publisher.has_more() or self.writer.told < self.writer.accepted
+        return self.publisher.has_more() or self.writer.durable < self.writer.accepted
 
     def until_durable(self):
         """An awaitable: all that was committed so far is durable; None where it is already."""

@@ -437,7 +437,12 @@ class Hub(ServerActs):
             if not self._commands and self._note_told():
                 self._schedule()
         finally:
-            if self._delivery.is_ready or self._publisher.is_behind or self._commands.is_ready:
+            if (
+                self._delivery.is_ready
+                or self._publisher.is_behind
+                or self._commands.is_ready
+                or (self._writer is not None and self._writer.wants_flush)
+            ):
                 self._schedule()
             self._set_timer()
 

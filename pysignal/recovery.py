@@ -18,7 +18,7 @@ from pysignal.engine import snapshot
 from pysignal.engine.machine import Machine
 from pysignal.groups.decisions import Groups
 from pysignal.journal import entries
-from pysignal.journal.contract import Journal, JournalError, UnknownVersion
+from pysignal.journal.contract import Journal, JournalDamaged, UnknownVersion
 from pysignal.presence import Presence
 from pysignal.requests import Request, Requests
 
@@ -113,6 +113,10 @@ class Recovery:
 
     def _take_record(self, entry: bytes, position: int) -> None:
         kind = entry[:1]
+        if self._machine is None and kind != entries.KEY:
+            raise UnknownVersion(
+                "journal: it does not begin with a key, so it is none of a hub; name another one"
+            )
         if kind == entries.MACHINE:
             if self._restore is None:
                 snapshot.apply(self._begun(), entry)
@@ -145,7 +149,7 @@ class Recovery:
 
     def _begun(self) -> Machine:
         if self._machine is None:
-            raise JournalError("journal: it does not begin with a key, so it is none of a hub")
+            raise JournalDamaged("snapshot", 0, "it has no key", "restore it from a copy")
         return self._machine
 
 

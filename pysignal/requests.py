@@ -68,7 +68,11 @@ class Requests:
     """
 
     def __init__(
-        self, now_ms: Callable[[], int], keep_ms: int, count_max: int, journaled: bool
+        self,
+        now_ms: Callable[[], int],
+        keep_ms: int,
+        count_max: int,
+        journaled: bool = False,
     ) -> None:
         self._now_ms = now_ms
         self._keep_ms = keep_ms

@@ -35,7 +35,8 @@ class Writer:
 
     Args:
         journal: where the records go; it is open.
-        on_appended: called when records have become durable, before anybody is told.
+        on_appended: called when records have become durable, before anybody is told: it hands over
+            what was committed meanwhile, and calls `flush`.
         on_durable: called with the number of records that are durable, after all who waited for
             them were told.
         on_failed: called once, with the error that everybody hears from then on.
@@ -43,7 +44,6 @@ class Writer:
     Attributes:
         accepted: records taken so far, with those that the journal had.
         durable: how many of them are durable.
-        told: how many of them are durable, and all who waited for them were told.
     """
 
     def __init__(
@@ -61,11 +61,10 @@ class Writer:
         self._waiting: list[bytes] = []
         self._arrived: list[asyncio.Future[None]] = []
         self._waiters: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
-        self._append: asyncio.Future[None] | None = None
-        self._begun_ns = 0
-        self._pause: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_running = False
         self._failure: SignalingError | None = None
-        self.accepted = self.durable = self.told = journal.position
+        self.accepted = self.durable = self._told = journal.position
 
     def write(self, records: list[bytes]) -> None:
         """Take records for the next append; after a failure there is none.
@@ -76,6 +75,11 @@ class Writer:
         if self._failure is None:
             self._waiting += records
         self.accepted = accepted
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether something waits that no append under way will look after."""
+        return self._task is None and bool(self._waiting or self._arrived)
 
     def require(self) -> None:
         """Refuse what nobody could make durable.
@@ -98,59 +102,66 @@ class Writer:
         return done
 
     def flush(self) -> None:
-        """Begin an append, if there is something to append and none is under way."""
+        """Begin an append, if there is something to append and none is under way.
+
+        All that was committed has been taken.
+        """
         if self._arrived:
             self._waiters.append((self.accepted, self._arrived))
             self._arrived = []
-        if self._append is not None or self._pause is not None:
-            return
         if self._waiting:
-            self._begin()
-        elif self._waiters:
+            if self._task is None:
+                self._start()
+        elif self._waiters and not self._is_running:
             self._tell()
 
-    def _begin(self) -> None:
-        batch, later = self._waiting, list[bytes]()
-        self._begun_ns = stopwatch_ns()
+    def _start(self) -> None:
+        task = self._loop.create_task(self._run())
         try:
-            append = asyncio.ensure_future(self._journal.append(batch, self.durable))
+            task.add_done_callback(self._ended)
         except MemoryError:
+            task.cancel()  # nobody would note its end
             raise
-        except Exception as failure:
-            self._fail(failure)
-            return
-        try:
-            append.add_done_callback(self._ended)
-        except MemoryError:
-            append.cancel()  # nobody would note its end
-            raise
-        self._append, self._waiting = append, later
-        self._size = len(batch)
+        self._task = task
 
-    def _ended(self, append: asyncio.Future[None]) -> None:
-        """Note the end of an append, whatever has ended it, before its first step or later."""
-        failure = asyncio.CancelledError() if append.cancelled() else append.exception()
-        self._append = None
+    async def _run(self) -> None:
+        if self._is_running:  # for want of memory, nobody knows of the other
+            return
+        self._is_running = True
+        try:
+            while self._waiting:
+                await self._append()
+        finally:
+            self._is_running = False
+
+    async def _append(self) -> None:
+        batch, self._waiting = self._waiting, []
+        durable = self.durable + len(batch)
+        begun_ns = stopwatch_ns()
+        await self._journal.append(batch, self.durable)
+        elapsed_ns = stopwatch_ns() - begun_ns
+        self.durable = durable
+        self._on_appended()
+        self._tell()
+        if self._is_fast(elapsed_ns):
+            # Rather than wait for a sync each, many wait a little and share one.
+            await asyncio.sleep(self._journal.gather_s)
+            self._on_appended()
+
+    def _is_fast(self, elapsed_ns: int) -> bool:
+        if not self._journal.gather_s or len(self._waiting) < FAST_COUNT:
+            return False
+        return len(self._waiting) * 1_000_000_000 > FAST_PER_S * elapsed_ns
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Note the end of a run, whatever has ended it, before its first step or later."""
+        self._task = None
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
             log.error("the journal failed; nothing is acknowledged any more", exc_info=failure)
             self._fail(failure)
-            return
-        self.durable += self._size
-        if self._is_fast():
-            # Rather than wait for a sync each, many wait a little and share one.
-            self._pause = self._loop.call_later(self._journal.gather_s, self._go_on)
-        self._on_appended()  # the next append begins, before anybody is told of this one
-        self._tell()
-
-    def _is_fast(self) -> bool:
-        if not self._journal.gather_s or len(self._waiting) < FAST_COUNT:
-            return False
-        elapsed_ns = stopwatch_ns() - self._begun_ns
-        return len(self._waiting) * 1_000_000_000 > FAST_PER_S * elapsed_ns
-
-    def _go_on(self) -> None:
-        self._pause = None
-        self._on_appended()
+        else:
+            self._on_appended()
 
     def _tell(self) -> None:
         """Tell who has waited long enough, in turns where they are many, then the hub."""
@@ -167,9 +178,9 @@ class Writer:
                 return
             self._waiters.popleft()
         # After the waiters, which run first: an answer before the events that follow it.
-        if self.told < self.durable:
-            self.told = self.durable
-            self._on_durable(self.durable)
+        if self._told < self.durable:
+            self._told = self.durable
+            self._loop.call_soon(self._on_durable, self.durable)
 
     def _fail(self, failure: BaseException) -> None:
         what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
@@ -193,23 +204,16 @@ class Writer:
         An append that takes longer than `APPEND_S` is cancelled, and one that does not heed it is
         left behind: both count as failed.
         """
-        self._flush_now()
-        while self._append is not None:
-            append = self._append
-            await asyncio.wait({append}, timeout=APPEND_S)
-            if not append.done():
-                append.cancel()
-                await asyncio.wait({append}, timeout=APPEND_S)
-            if not append.done():
-                append.remove_done_callback(self._ended)
-                self._append = None
+        self._on_appended()
+        while self._task is not None:
+            task = self._task
+            await asyncio.wait({task}, timeout=APPEND_S)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=APPEND_S)
+            if not task.done():
+                task.remove_done_callback(self._ended)
+                self._task = None
                 log.error("the journal does not return from an append; it is left behind")
                 self._fail(TimeoutError(f"an append took over {APPEND_S} s"))
             await asyncio.sleep(0)  # its end is noted in a turn of its own
-            self._flush_now()
-
-    def _flush_now(self) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
-        self.flush()
