@@ -113,6 +113,7 @@ def answer_late(patch: Patch) -> None:
 
         hub._perform = slow
 
+    take_general_way(patch)
     after_opening(patch, open_and_break)
 
 
