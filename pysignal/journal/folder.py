@@ -31,12 +31,13 @@ def take(path: str) -> tuple[int, int]:
         JournalInUse: somebody else has it.
         OSError: it cannot be used, or others than its owner may.
     """
-    is_new = make(path)
+    make(path)
+    found = Path(path).stat()
+    if stat.S_ISDIR(found.st_mode):
+        require_private(found, path, "700")
     folder = look(path)
     try:
-        if is_new:
-            os.fchmod(folder, 0o700)  # whatever the umask is
-        check(folder, path)
+        check_files(folder, path)
         return folder, lock(folder, path)
     except BaseException:
         os.close(folder)
@@ -55,29 +56,28 @@ def look(path: str) -> int:
         raise FileNotFoundError(error.errno, "there is no such folder", path) from None
 
 
-def make(path: str) -> bool:
-    """Make a folder where there is none; returns whether it was made."""
+def make(path: str) -> None:
+    """Make a folder where there is none."""
     above = str(Path(path).absolute().parent)
     try:
-        os.mkdir(path, 0o700)
+        Path(path).mkdir(0o700)
     except FileExistsError:
-        return False
+        return
     except FileNotFoundError as error:
         raise FileNotFoundError(
             error.errno, f"the folder for the journal is missing; mkdir -p {quoted(above)}", above
         ) from None
+    Path(path).chmod(0o700)  # whatever the umask is
     # Its name has to be as durable as what will be in it.
     fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-    return True
 
 
-def check(folder: int, path: str) -> None:
-    """Refuse a folder, or a file in it, that others than this user may have read or written."""
-    require_private(os.fstat(folder), path, "700")
+def check_files(folder: int, path: str) -> None:
+    """Refuse a folder with a file that others than this user may have read or written."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):

@@ -71,13 +71,12 @@ cdef struct LaneState:
     pthread_cond_t wanted
     Job *first
     Job *last
-    int waiting             # whether there is a job; read without the lock
     bint asleep
     bint stopping
     bint started
     bint stops_at_failure
     uint64_t era            # of the jobs that are added; only the caller's thread knows it
-    uint64_t broken         # the last era in which a job has failed; only the lane's thread knows it
+    uint64_t broken         # the last era in which a job failed; only its thread knows it
 
 
 cdef struct Lanes:

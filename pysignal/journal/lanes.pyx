@@ -5,7 +5,8 @@ A thread of Python's that has waited for the disk needs the interpreter's lock t
 busy event loop it may not get it for seconds. These are threads of the system's, one for each lane,
 started when its first job comes. They take structs that were filled by who added the job, and put
 them into a list of what is done; a file descriptor wakes the loop. For the same reason no line here
-is traced: that would take the lock.
+is traced: that would take the lock. A thread sleeps as soon as it has nothing to do: looking out
+for the next job for some microseconds first made a lone one no quicker, and cost more than waking.
 
 Files are found by name when their step comes, and stay open: the few that were used last, and any
 that holds something unsynced, since a failure to write it back is told to those who have it open.
@@ -20,9 +21,6 @@ from libc.string cimport strcmp, strdup
 
 # Files that are kept open though nobody uses them and nothing in them is unsynced.
 cdef enum: IDLE_MAX = 8
-
-# How often a thread looks for a next job before it sleeps.
-cdef enum: LOOKS = 0
 
 cdef enum: PIECE = 1 << 20  # bytes of zeros written at once
 
@@ -40,16 +38,6 @@ cdef extern from * nogil:
     #include <unistd.h>
 
     static char PYSIGNAL_ZEROS[1 << 20];  /* costs no memory: nobody writes to it */
-
-    #if defined(__x86_64__) || defined(__i386__)
-    #define pysignal_relax() __builtin_ia32_pause()
-    #elif defined(__aarch64__)
-    #define pysignal_relax() __asm__ __volatile__("yield")
-    #else
-    #define pysignal_relax() ((void)0)
-    #endif
-    #define pysignal_look(at) __atomic_load_n(at, __ATOMIC_RELAXED)
-    #define pysignal_show(at, value) __atomic_store_n(at, value, __ATOMIC_RELAXED)
 
     /* The data, and what is needed to read it again. */
     static inline int pysignal_sync(int fd) {
@@ -72,9 +60,6 @@ cdef extern from * nogil:
     }
     """
     char *PYSIGNAL_ZEROS
-    void pysignal_relax()
-    int pysignal_look(int *at)
-    void pysignal_show(int *at, int value)
     int pysignal_sync(int fd)
     int pysignal_start(pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument)
 
@@ -143,7 +128,6 @@ cdef int add_job(Lanes *lanes, Job *job) noexcept nogil:
     else:
         lane.last.next = job
     lane.last = job
-    pysignal_show(&lane.waiting, 1)
     asleep = lane.asleep
     pthread_mutex_unlock(&lane.lock)
     if asleep:
@@ -216,11 +200,6 @@ cdef void *run_lane(void *argument) noexcept nogil:
 cdef Job *next_job(LaneState *lane) noexcept nogil:
     """Wait for a job; NULL where there will be none."""
     cdef Job *job
-    cdef int i
-    for i in range(LOOKS):
-        if pysignal_look(&lane.waiting):
-            break
-        pysignal_relax()
     pthread_mutex_lock(&lane.lock)
     while lane.first == NULL and not lane.stopping:
         lane.asleep = True
@@ -229,8 +208,6 @@ cdef Job *next_job(LaneState *lane) noexcept nogil:
     job = lane.first
     if job != NULL:
         lane.first = job.next
-        if lane.first == NULL:
-            pysignal_show(&lane.waiting, 0)
     pthread_mutex_unlock(&lane.lock)
     return job
 

@@ -4,12 +4,9 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import final
 
-from typing_extensions import disjoint_base
-
 from pysignal.journal.disk import Lane, Step
 
 @final
-@disjoint_base
 class NativeDisk:
     def __init__(self, path: str | PathLike[str]) -> None: ...
     @property

@@ -6,8 +6,9 @@ there. The objects that the structs point into are referred to until then, by wh
 cycles does not see: a thread may read them at any time.
 
 The folder is locked with `flock`, which the kernel undoes however the process ends. A child shares
-a lock with the process that forked it. So a child lets go of its part at once, where it was forked
-by Python, and its disk is not open: it has no threads, and may not write.
+a lock with the process that forked it, as long as either has it open. So a child that Python forks
+lets go of its part at once, and its disk is not open: it has no threads, and must not write. One
+that others fork keeps the folder locked if its parent dies before it, and writes nothing either.
 """
 
 import asyncio
@@ -46,6 +47,10 @@ from pysignal.journal.disk import Create, Remove, Rename, Sync, SyncFolder, Trun
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "<sys/file.h>" nogil:
+    int LOCK_UN
+    int flock(int fd, int operation)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -89,7 +94,7 @@ cdef class NativeDisk:
             raise RuntimeError(f"{self.path} is open already")
         self.folder, self.lock = folder.take(self.path)
         try:
-            self.woken, self.wake = wake_pair()
+            self.woken, self.wake = _wake_pair()
             _open_disks.add(self)
             self.lanes = new_lanes(self.folder, self.wake)
             if self.lanes == NULL:
@@ -231,6 +236,8 @@ cdef class NativeDisk:
             free_jobs(self.done)
             self.done = NULL
             free_lanes(lanes)
+        if self.lock >= 0:
+            flock(self.lock, LOCK_UN)  # also for a child that has not let go of it yet
         self.close_all()
 
     cdef void close_all(self) noexcept:
@@ -246,7 +253,7 @@ cdef class NativeDisk:
         self.folder = self.lock = self.wake = self.woken = -1
 
 
-def wake_pair():
+def _wake_pair():
     """Return where to read that there is something done, and where to write it."""
     if hasattr(os, "eventfd"):
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
