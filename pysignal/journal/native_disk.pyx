@@ -67,7 +67,7 @@ cdef class NativeDisk:
     """One folder, of which the process is the only writer while the disk is open.
 
     All its methods are called by the thread of one event loop, the one that runs at the first
-    `submit`.
+    `submit`; where that was closed, by another one.
 
     Args:
         path: of the folder. Its name and what it holds are for its owner alone; the folder above it
@@ -147,7 +147,7 @@ cdef class NativeDisk:
         self.require_open()
         if lane < 0 or lane >= LANES:
             raise ValueError(f"there is no lane {lane}")
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self.watch()
         owner = (tuple(steps), done)
         job = translated(<tuple>owner[0])

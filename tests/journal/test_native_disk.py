@@ -207,7 +207,7 @@ async def test_what_is_no_job_is_refused(disk: NativeDisk) -> None:
         (-1, [SyncFolder()], ValueError),
         (Lane.COMMITS, [], ValueError),
         (Lane.COMMITS, [("a", 0, b"")], TypeError),
-        (Lane.COMMITS, [Write("a", 0, bytearray(b"it changes"))], TypeError),  # type: ignore[arg-type]
+        (Lane.COMMITS, [Write("a", 0, bytearray(b"x"))], TypeError),  # type: ignore[arg-type]
         (Lane.COMMITS, [Create("a", 1), Create("b", 1 << 63)], OverflowError),
         (Lane.COMMITS, [Create("a", 1), Create(b"b", 1)], TypeError),  # type: ignore[arg-type]
     ]
@@ -340,6 +340,17 @@ def test_a_loop_that_is_closed_early_harms_nothing(
     assert len(again.names()) == 50
     again.close()
     assert told == []
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_disk_outlives_its_loop(
+    disk: NativeDisk, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    for number in range(3):
+        loop = new_loop()
+        assert loop.run_until_complete(carry_out(disk, Create(f"{number}", 1))) is None
+        loop.close()
+    assert disk.names() == ["0", "1", "2"]
 
 
 async def test_a_system_without_eventfd_wakes_the_loop_as_well(
