@@ -23,6 +23,7 @@ from setuptools import Extension, find_packages, setup
 COMPILED = {
     "pysignal.engine.*": "pysignal/engine/*.pyx",
     "pysignal.*": "pysignal/*.pyx",
+    "pysignal.journal.*": "pysignal/journal/*.pyx",
 }
 
 DIRECTIVES = {
