@@ -125,10 +125,7 @@ def encode_start(kind: int, position: int, previous: int, identity: bytes) -> tu
 
 
 def read_start(folder: Folder, name: str, kind: int, position: int) -> Start:
-    """Read how a file begins.
-
-    Args:
-        position: what its name says.
+    """Read how a file begins, which should be of a kind and at the position that its name says.
 
     Raises:
         UnknownVersion: it is of another version, or none of a log.
@@ -150,9 +147,11 @@ def read_start(folder: Folder, name: str, kind: int, position: int) -> Start:
     if frame is None:
         raise JournalDamaged(name, 0, "the file does not begin with a sound frame", RESTORE)
     found, _, at, previous, checksum, size, records = frame
-    if found != kind or size != START_SIZE or [len(record) for record in records] != [
-        IDENTITY_SIZE
-    ]:
+    if (
+        found != kind
+        or size != START_SIZE
+        or [len(record) for record in records] != [IDENTITY_SIZE]
+    ):
         raise JournalDamaged(name, 0, "the file begins with a frame of another kind", RESTORE)
     if at != position:
         raise JournalDamaged(
@@ -167,11 +166,7 @@ def read_start(folder: Folder, name: str, kind: int, position: int) -> Start:
 def read_run(
     folder: Folder, name: str, run: frames.Run, offset: int
 ) -> Generator[None, None, tuple[int, int]]:
-    """Read the frames of a file as far as they are sound, a slice at a time.
-
-    Args:
-        run: what has been read so far, and then what there is.
-        offset: where its next frame begins.
+    """Read the frames of a file from an offset on as far as they are sound, a slice at a time.
 
     Returns:
         Where the last frame ends, and where it begins: -1 for none.

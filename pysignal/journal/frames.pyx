@@ -328,6 +328,12 @@ cdef class Run:
         self.needs = HEAD_BYTES
         self.last = -1
 
+    def begin(self, uint32_t chain):
+        """Go on in the next file, the checksum of whose first frame this is."""
+        self.chain = chain
+        self.stop = 0
+        self.needs = HEAD_BYTES
+
     def check(self, bytes data not None):
         """Read as many frames as are there, and return where the last one ends."""
         return self.advance(data, None, 0, 0)

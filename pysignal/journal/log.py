@@ -46,10 +46,11 @@ from pysignal.journal.files import (
     encode_start,
     new_name,
     segment_name,
+    snapshot_name,
     sort_out,
-    spare_name,
 )
 from pysignal.journal.recovery import Cut, Found, Segment, survey
+from pysignal.journal.reserve import Reserve, disregard
 
 log = logging.getLogger("pysignal")
 
@@ -60,8 +61,6 @@ SNAPSHOT_BYTES: Final = 64 << 20
 _MARGIN: Final = 8
 # How long opening works before others have their turn.
 _SLICE_NS: Final = 1_000_000
-# How long after it failed room is asked for again, seconds.
-RETRY_S: Final = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -72,14 +71,14 @@ class _Commit(NamedTuple):
     Attributes:
         segment: the one that begins with it; None where it goes into the current one.
         chain: its checksum.
-        count: how many records it has.
+        records: how many it has.
         size: of its frame, bytes.
     """
 
     done: asyncio.Future[None]
     segment: Segment | None
     chain: int
-    count: int
+    records: int
     size: int
 
 
@@ -128,13 +127,7 @@ class LogJournal(Journal):
         # Bytes of commits: ever, up to the last snapshot, and at which one is wanted.
         self._written = 0
         self._wanted_at = 0
-        # The room ahead.
-        self._spares: list[str] = []
-        self._spares_named = 0
-        self._spares_wanted = 1
-        self._preparing = False
-        self._full = False
-        self._retry: asyncio.TimerHandle | None = None
+        self._reserve = Reserve(self._disk, segment_bytes)
 
     @property
     def position(self) -> int:
@@ -154,7 +147,16 @@ class LogJournal(Journal):
     @property
     def is_full(self) -> bool:
         """Whether room for what ends what is open could not be made; it goes on in the reserve."""
-        return self._full
+        return self._reserve.is_full
+
+    def keep_free(self, size: int) -> None:
+        """Keep room for so many bytes of records beside the current segment.
+
+        A record that is committed alone takes half as much again as it has bytes, and a segment may
+        end before it is full.
+        """
+        room = self._segment_bytes - START_SIZE
+        self._reserve.keep(1 + -(-size * 3 // (2 * room)))
 
     # -- opening -----------------------------------------------------------------------------------
 
@@ -163,6 +165,8 @@ class LogJournal(Journal):
         if self._is_open:
             raise JournalInUse("the journal is open already")
         self._disk.open()
+        self._failure = self._commit = self._snapshot = self.report = None
+        self._saving = False
         try:
             found = await _in_slices(survey(self._disk))
             self._is_open = True
@@ -174,12 +178,12 @@ class LogJournal(Journal):
             self._is_open = False
             self._disk.close()
             raise
-        self._prepare()
+        self._reserve.start()
 
     async def _make(self) -> None:
         """Begin a log."""
         self._identity = secrets.token_bytes(IDENTITY_SIZE)
-        name, spare = segment_name(0), self._name_spare()
+        name, spare = segment_name(0), self._reserve.name()
         head, start = encode_start(frames.SEGMENT, 0, 0, self._identity)
         leftovers = sort_out(self._disk.names()).leftovers
         await self._carry_out(
@@ -192,9 +196,9 @@ class LogJournal(Journal):
                 SyncFolder(),
             ]
         )
-        self._begin(Segment(name, 0, start, len(head), self._segment_bytes))
-        self._chain = start
-        self._wanted_at = self._snapshot_bytes
+        self._position, self._chain, self._segments = 0, start, []
+        self._begin(Segment(name, 0, 0, start, len(head), self._segment_bytes))
+        self._written, self._wanted_at = 0, self._most_since(None)
 
     async def _take(self, found: Found) -> None:
         """Go on with a log, once what a crash left unfinished is put right."""
@@ -281,21 +285,24 @@ class LogJournal(Journal):
 
     def _steps_to_switch(self, records: Sequence[bytes]) -> tuple[list[Step], Segment, int]:
         """Return how a segment begins with a commit, that segment, and the commit's checksum."""
-        head, start = encode_start(frames.SEGMENT, self._position, self._chain, self._identity)
+        current = self._segments[-1]
+        # One that holds no commit yet is replaced, as both would have the same name.
+        is_empty = current.first == self._position
+        previous = current.previous if is_empty else self._chain
+        head, start = encode_start(frames.SEGMENT, self._position, previous, self._identity)
         data, chain = frames.encode(frames.COMMIT, self._position, start, records)
         end = len(head) + len(data)
         size = self._segment_bytes
         steps: list[Step] = []
-        if self._spares and end + _MARGIN <= size:
-            spare = self._spares.pop()
-        else:
+        spare = self._reserve.take() if end + _MARGIN <= size else None
+        if spare is None:
             # Where the disk is full, a small one may still find room.
-            size = max(size // 16 if self._full else size, end + _MARGIN)
-            spare = self._name_spare()
+            size = max(size // 16 if self.is_full else size, end + _MARGIN)
+            spare = self._reserve.name()
             steps.append(Create(spare, size))
         name = segment_name(self._position)
         steps += [Write(spare, 0, head + data), Sync(spare), Rename(spare, name), SyncFolder()]
-        return steps, Segment(name, self._position, start, end, size), chain
+        return steps, Segment(name, self._position, previous, start, end, size), chain
 
     def _appended(self, error: OSError | None) -> None:
         commit, self._commit = self._commit, None
@@ -305,7 +312,7 @@ class LogJournal(Journal):
             if not commit.done.done():
                 commit.done.set_exception(error)
             return
-        self._position += commit.count
+        self._position += commit.records
         self._chain = commit.chain
         self._written += commit.size
         if not commit.done.done():
@@ -313,10 +320,14 @@ class LogJournal(Journal):
         if commit.segment is None:
             self._end += commit.size
             return
-        full = self._segments[-1].name
-        self._disk.submit(Lane.BEHIND, [Truncate(full, self._end), Sync(full)], _disregard)
+        full = self._segments[-1]
+        if full.first == commit.segment.first:
+            self._segments.pop()
+        else:
+            steps = [Truncate(full.name, self._end), Sync(full.name)]
+            self._disk.submit(Lane.BEHIND, steps, disregard)
         self._begin(commit.segment)
-        self._prepare()
+        self._reserve.prepare()
 
     def _require(self) -> None:
         """Refuse what the journal can't do any more."""
@@ -328,65 +339,6 @@ class LogJournal(Journal):
             )
         if not self._is_open:
             raise OSError("the journal is not open")
-
-    # -- the room ahead ----------------------------------------------------------------------------
-
-    def keep_free(self, size: int) -> None:
-        """Keep room for so many bytes of records beside the current segment.
-
-        A record that is committed alone takes half as much again as it has bytes, and a segment may
-        end before it is full.
-        """
-        room = self._segment_bytes - START_SIZE
-        self._spares_wanted = 1 + -(-size * 3 // (2 * room))
-        self._prepare()
-
-    def _name_spare(self) -> str:
-        self._spares_named += 1
-        return spare_name(self._spares_named)
-
-    def _prepare(self) -> None:
-        """Make the next spare that is missing, or give back one that is not needed any more."""
-        if self._preparing or self._retry is not None or not self._is_open:
-            return
-        missing = self._spares_wanted - len(self._spares)
-        if missing > 0:
-            name = self._name_spare()
-            self._disk.submit(
-                Lane.BEHIND,
-                [Create(name, self._segment_bytes), Sync(name), SyncFolder()],
-                partial(self._prepared, name),
-            )
-            self._preparing = True
-        elif missing < -1:
-            self._disk.submit(Lane.BEHIND, [Remove(self._spares.pop())], self._given_back)
-            self._preparing = True
-
-    def _prepared(self, name: str, error: OSError | None) -> None:
-        self._preparing = False
-        if error is not None:
-            if not self._full:
-                log.warning("journal: no room ahead, only what is open can go on: %s", error)
-            self._full = True
-            self._disk.submit(Lane.BEHIND, [Remove(name)], _disregard)
-            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._prepare_again)
-            return
-        self._spares.append(name)
-        if self._full and len(self._spares) >= self._spares_wanted:
-            self._full = False
-            log.info("journal: there is room again")
-        self._prepare()
-
-    def _given_back(self, error: OSError | None) -> None:
-        self._preparing = False
-        if error is None:
-            self._prepare()
-
-    def _prepare_again(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._prepare()
 
     # -- snapshots ---------------------------------------------------------------------------------
 
@@ -404,7 +356,7 @@ class LogJournal(Journal):
                 raise ValueError(f"{position} records are not durable, only {self._position}")
             self._require()
         except BaseException:
-            self._give_up(new_name(snapshots.snapshot_name(position)))
+            self._give_up(new_name(snapshot_name(position)))
             raise
         # From here on it happens, whether anybody waits for it or not.
         await self._submit(
@@ -422,14 +374,14 @@ class LogJournal(Journal):
         self._snapshot = snapshot
         self._written -= before
         self._wanted_at = self._most_since(snapshot)
-        self._prepare_again()
+        self._reserve.try_again()
 
     def _give_up(self, name: str) -> None:
         """Forget a snapshot that came to nothing; another one is not wanted at once."""
         self._saving = False
         self._wanted_at = max(self._wanted_at, self._written + self._snapshot_bytes // 8)
         if self._is_open:
-            self._disk.submit(Lane.BEHIND, [Remove(name)], _disregard)
+            self._disk.submit(Lane.BEHIND, [Remove(name)], disregard)
 
     async def _forget_older(self) -> None:
         """Remove what the snapshot stands for; what stays is removed after a later one."""
@@ -439,7 +391,7 @@ class LogJournal(Journal):
         files = sort_out(self._disk.names())
         first = self._segments[0].first
         names = [
-            *(snapshots.snapshot_name(position) for position in files.snapshots if position < base),
+            *(snapshot_name(position) for position in files.snapshots if position < base),
             *(segment_name(position) for position in files.segments if position < first),
         ]
         if not names:
@@ -482,9 +434,7 @@ class LogJournal(Journal):
         if not self._is_open:
             return
         self._is_open = False
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._reserve.stop()
         self._disk.close()
         waiting, self._waiting = self._waiting, set()
         if self._commit is not None:
@@ -516,9 +466,3 @@ async def _in_slices(work: Generator[None, None, _Result]) -> _Result:
 
 def _nothing(error: OSError | None) -> None:
     """Who waits hears it."""
-
-
-def _disregard(error: OSError | None) -> None:
-    """Nothing rests on it; what stays is put right when the journal is opened."""
-    if error is not None and not isinstance(error, FileNotFoundError):
-        log.warning("journal: %s", error)

@@ -39,6 +39,7 @@ class Segment(NamedTuple):
 
     Attributes:
         first: position of its first record.
+        previous: the checksum of the last commit before it.
         start: the checksum of its first frame.
         end: where its last commit ends.
         size: of the file, bytes.
@@ -46,6 +47,7 @@ class Segment(NamedTuple):
 
     name: str
     first: int
+    previous: int
     start: int
     end: int
     size: int
@@ -100,7 +102,7 @@ class Found(NamedTuple):
 def survey(folder: Folder) -> Generator[None, None, Found | None]:
     """Read and judge all files; None where there is no log yet.
 
-    Returns, raises:
+    Raises:
         JournalDamaged: something is missing or not as it was written.
         UnknownVersion: something is of another version, or none of a log.
         OSError: a file could not be read.
@@ -128,12 +130,12 @@ def survey(folder: Folder) -> Generator[None, None, Found | None]:
     for index, start in enumerate(starts):
         name = segment_name(start.position)
         _check_joint(name, start, run, identity)
-        run = _going_on(run, start.checksum)
+        run.begin(start.checksum)
         size = folder.size(name)
         end, last = yield from read_run(folder, name, run, START_SIZE)
         following = starts[index + 1] if index + 1 < len(starts) else None
         cut = yield from _judge_end(folder, name, run, end, size, following)
-        segments.append(Segment(name, start.position, start.checksum, end, size))
+        segments.append(Segment(name, *start[:3], end, size))
     if run.position < base:
         raise JournalDamaged(
             segments[-1].name,
@@ -164,14 +166,6 @@ def _start(folder: Folder, first: int) -> Start:
     return read_start(folder, segment_name(first), frames.SEGMENT, first)
 
 
-def _going_on(run: frames.Run, chain: int) -> frames.Run:
-    """Return a run for the next segment: its chain goes on from the segment's first frame."""
-    following = frames.Run(run.kind, run.position, chain)
-    following.mark = run.mark
-    following.bytes_after = run.bytes_after
-    return following
-
-
 def _check_joint(name: str, start: Start, run: frames.Run, identity: bytes) -> None:
     """Refuse a segment that does not go on where the one before it ends."""
     if start.identity != identity:
@@ -188,12 +182,9 @@ def _check_joint(name: str, start: Start, run: frames.Run, identity: bytes) -> N
 def _judge_end(
     folder: Folder, name: str, run: frames.Run, end: int, size: int, following: Start | None
 ) -> Generator[None, None, Cut | None]:
-    """Judge what follows the last sound commit of a segment.
+    """Judge what follows the last sound commit of a segment, which ends at `end`.
 
-    Args:
-        end: where that is.
-        size: of the file.
-        following: how the next segment begins; None for the last.
+    The next segment begins with `following`; the last one has none.
     """
     if run.stop == frames.OTHER_VERSION:
         raise UnknownVersion(

@@ -59,6 +59,9 @@ async def write(
     """Write a snapshot under the name of a new one, and sync it.
 
     Args:
+        position: how many records it stands for.
+        pieces: of it, at least one.
+        identity: of the log.
         carry_out: hands steps to the disk, and waits until they are done.
 
     Raises:
@@ -147,6 +150,8 @@ def read_records(
     """Yield the records of a file that was judged.
 
     Args:
+        folder: where it is.
+        name: of the file.
         run: at the file's first frame after the start.
         first: position of the first record to yield.
         until: position of the first one not to yield.

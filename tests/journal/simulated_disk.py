@@ -104,7 +104,7 @@ class SimulatedDisk:
 
     Attributes:
         steps: how many were carried out, or failed.
-        on_step: called after each.
+        on_step: called with each, after it.
         fault: called with a step before it is carried out; returns the errno by which it fails.
     """
 
@@ -116,7 +116,7 @@ class SimulatedDisk:
         self.moves: list[Step] = []
         self.made: dict[int, File] = {}  # by place in moves: what a Create made
         self.steps = 0
-        self.on_step: Callable[[], None] = lambda: None
+        self.on_step: Callable[[Step], None] = lambda step: None
         self.fault: Callable[[Step], int | None] = lambda step: None
         self.is_open = False
         self._lanes: dict[Lane, deque[tuple[Sequence[Step], int, Done]]] = {
@@ -242,7 +242,7 @@ class SimulatedDisk:
         except FileNotFoundError as missing:
             error = missing
         self.steps += 1
-        self.on_step()
+        self.on_step(step)
         return error
 
     def _do(self, step: Step) -> None:
