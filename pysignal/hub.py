@@ -385,7 +385,7 @@ class Hub(ServerActs):
         self._publisher.came(session)
         try:
             replaced = self._presence.enter(
-                session, now_ms, cold, found.found, self._publisher.rests_on
+                session, now_ms, cold, found.found, lambda: self._publisher.rests_on
             )
         except BaseException:
             self._publisher.went(session)

@@ -147,7 +147,7 @@ class Presence:
         now_ms: int,
         cold: bool,
         party_to: list[InvitationInfo],
-        rests_on: int,
+        rests_on: Callable[[], int],
     ) -> Session | None:
         """Bring a session online; returns the older session of the same device that it replaces.
 
@@ -158,7 +158,7 @@ class Presence:
             now_ms: the time of the login.
             cold: a new process, which is told again.
             party_to: every open invitation that its user is party to.
-            rests_on: records of the journal that what it is told rests on.
+            rests_on: tells how many records of the journal all that was committed rests on.
         """
         user = session.user_id
         self._forget(now_ms)
@@ -197,8 +197,10 @@ class Presence:
         self.online_count += 1
         self._note(user, session.device_id, device)
         hearers = [session]
+        # On the entry of the device too: else a crash could have it rung again.
+        durable_first = rests_on()
         for info in replays:
-            self._delivery.post(info, hearers, None, rests_on)
+            self._delivery.post(info, hearers, None, durable_first)
         return replaced
 
     def _catch_up(
