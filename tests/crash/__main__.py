@@ -1,6 +1,6 @@
 """Kill a call server again and again, and check after each restart what must hold.
 
-    PYTHONPATH=tests python -m crash --rounds 10000 --seed 0
+PYTHONPATH=tests python -m crash --rounds 10000 --seed 0
 """
 
 from __future__ import annotations

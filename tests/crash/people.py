@@ -56,9 +56,7 @@ class People:
         again: what is asked again first of all.
     """
 
-    def __init__(
-        self, hub: Hub, tell: Tell, rng: Random, first: int, again: list[Asked]
-    ) -> None:
+    def __init__(self, hub: Hub, tell: Tell, rng: Random, first: int, again: list[Asked]) -> None:
         self._hub = hub
         self._tell = tell
         self._rng = rng

@@ -98,7 +98,7 @@ def run(plan: Plan, tell: Tell) -> None:
     """Be a server until killed, or for the time of the plan."""
     logging.getLogger("pysignal").addHandler(Complaints(tell))
     if plan.bug:
-        bugs.plant(plan.bug)
+        bugs.BUGS[plan.bug]()
     uvloop.run(serve(plan, tell))
 
 

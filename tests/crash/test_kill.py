@@ -1,0 +1,25 @@
+"""A server that is killed at random points is back with everything that it acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+from crash.bugs import BUGS
+from crash.rounds import ROUNDS, play
+from scale import scaled
+
+KILLS = 200
+
+
+def test_a_server_that_is_killed_at_random_points_keeps_every_promise() -> None:
+    tally = play(scaled(KILLS, at_least=2 * ROUNDS), seed=0)
+    assert tally.answers > 20 * tally.rounds
+    assert tally.rings > 20 * tally.rounds
+    met = {name: value for name, value in vars(tally).items() if not value}
+    assert not met or tally.rounds < KILLS, f"not met: {met}"
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_noticed(bug: str) -> None:
+    with pytest.raises(AssertionError, match="python -m crash --rounds 10 --seed") as caught:
+        play(KILLS, seed=1, bug=bug)
+    assert "the server failed" not in str(caught.value), "by its fall, not by its promises"
