@@ -13,7 +13,7 @@ from itertools import pairwise, product
 import pytest
 from machine_histories import GROUPS, KEY, REFUSALS, USERS, History, replay
 
-from pysignal.engine import records, snapshot
+from pysignal.engine import snapshot
 from pysignal.engine.entropy import Entropy
 from pysignal.engine.machine import Machine
 from pysignal.engine.refused import Refused
@@ -457,7 +457,3 @@ def test_a_snapshot_that_contradicts_itself_is_refused(invitees: str | list[str]
     for byte, value in product(range(len(piece)), range(5)):
         refusals.add(refusal(piece[:byte] + bytes([value]) + piece[byte + 1 :]))
     assert any("open without anybody pending" in told for told in refusals)
-
-
-def test_a_reader_tells_how_much_is_left() -> None:
-    assert len(records.Reader(b"abc")) == 3
