@@ -9,7 +9,6 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pysignal.engine.binary cimport (
     get_data,
     get_name,
-    get_text,
     get_u8,
     get_u16,
     get_u32,

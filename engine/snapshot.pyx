@@ -81,6 +81,8 @@ from pysignal.engine.wheel cimport timer_at
 
 cdef enum:
     SLICE_HEAD = 97         # bytes before the images
+    SLICE_END = 25          # where the head says which slot is the first of the next slice
+    SLICE_BYTES = 1 << 16   # a slice ends when it has so many
     AHEAD = 4               # slots ahead of the one that is read whose names are asked for
     FEW = 16                # invitees that are compared one by one
 
@@ -91,13 +93,14 @@ def take_slice(Machine machine not None, uint32_t first, uint32_t count):
     Args:
         machine: goes on between two slices as it likes.
         first: 0, then what the slice before gave.
-        count: slots, above 0; 256 take well under 0.2 ms where none has a long list.
+        count: slots, above 0. A slice ends sooner once it has 64 KiB, so that it takes a fraction
+            of a millisecond and not much more than one invitation where that is a large one.
 
     Returns:
         (the slice, where the next one begins; None after the last).
     """
     cdef core_t *c = &machine.core
-    cdef uint32_t slot, top = c.invitations.top, end
+    cdef uint32_t slot = first, top = c.invitations.top, end
     cdef uint8_t *at
     cdef int status
     if count == 0 or first > top:
@@ -109,19 +112,21 @@ def take_slice(Machine machine not None, uint32_t first, uint32_t count):
     at = put_u64(at, c.position)
     at = put_u64(at, c.wheel.now)
     at = put_u64(at, first)
-    at = put_u64(at, end)
+    at = put_u64(at, end)       # put once more when it is known
     at = put_u64(at, top)
     at = put_u64(at, c.counts.invitations)
     for status in range(STATUSES):
         at = put_u64(at, c.counts.invitees[status])
     writer_wrote(&machine.scratch, at)
-    for slot in range(first, end):
+    while slot < end and machine.scratch.used < SLICE_BYTES:
         if slot + AHEAD < end:
             foresee_image(c, slot + AHEAD, machine.users)
         encode_image(&machine.scratch, c, slot, machine.users, machine.groups)
+        slot += 1
+    put_u64(machine.scratch.start + SLICE_END, slot)
     piece = PyBytes_FromStringAndSize(<char *>machine.scratch.start, machine.scratch.used)
     writer_clear(&machine.scratch)
-    return piece, (end if end < top else None)
+    return piece, (slot if slot < top else None)
 
 
 # -- names by their bytes --------------------------------------------------------------------------
