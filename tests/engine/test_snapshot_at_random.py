@@ -309,3 +309,29 @@ def test_a_slice_ends_when_it_has_grown_long() -> None:
         restore.load(piece)
     assert firsts == [0, 3, 6, 9, 10]
     assert restore.finish().state_hash() == original.state_hash()
+
+
+def test_an_opening_by_nobody_is_refused() -> None:
+    original = Machine(key=KEY, entropy=Entropy(1), now_ms=NOW_MS, journaled=True)
+    original.open(NOW_MS, "inviter", "invitee")
+    [record] = original.records()
+    with pytest.raises(ValueError, match="nobody invites"):
+        snapshot.apply(Machine(key=KEY, now_ms=NOW_MS), record.replace(b"\x07inviter", b"\0"))
+
+
+def test_records_of_thousands_of_users_are_those_of_each_alone() -> None:
+    """Names are asked for ahead where they are many: ahead of the last there is nothing."""
+    read = {}
+    for at_once in (1, 6_000):
+        machine = Machine(key=KEY, entropy=Entropy(1), now_ms=NOW_MS, journaled=True)
+        records = read[at_once] = list[bytes]()
+        for i in range(2_500):
+            invitees: Any = [f"b{i}", f"c{i}"] if i % 3 else f"b{i}"
+            invite_id = machine.open(NOW_MS, f"a{i}", invitees, f"data {i}" * (i % 2))
+            if i % 5:
+                machine.accept(NOW_MS, invite_id, f"b{i}")
+            if machine.waiting >= at_once:
+                records += machine.records()
+        records += machine.records()
+    assert machine.stats()["users"] > 4_096
+    assert read[1] == read[6_000]
