@@ -67,25 +67,11 @@ cdef extern from *:
             seen |= *at++;
         return (seen & 0x8080808080808080u) == 0;
     }
-
-    /* As `hash(str)` of the same ASCII text; where Python hashes short texts otherwise, it is not,
-       and then nothing is found by it. */
-    static inline uint64_t pysignal_hash_ascii(const uint8_t *at, size_t size) {
-        Py_hash_t hashed = PyHash_GetFuncDef()->hash(at, (Py_ssize_t)size);
-        return (uint64_t)(hashed == -1 ? -2 : hashed);
-    }
-
-    static inline int pysignal_same_ascii(PyObject *text, const uint8_t *at, size_t size) {
-        return PyUnicode_IS_ASCII(text) && (size_t)PyUnicode_GET_LENGTH(text) == size
-            && memcmp(PyUnicode_DATA(text), at, size) == 0;
-    }
     """
     # Bytes that a text takes as UTF-8, and the writing of them.
     Py_ssize_t utf8_size "pysignal_utf8_size"(PyObject *text) noexcept
     uint8_t *put_utf8 "pysignal_utf8_put"(uint8_t *at, PyObject *text) noexcept
     bint is_ascii "pysignal_bytes_are_ascii"(const uint8_t *at, size_t size) noexcept nogil
-    uint64_t hash_ascii "pysignal_hash_ascii"(const uint8_t *at, size_t size) noexcept
-    bint is_text "pysignal_same_ascii"(PyObject *text, const uint8_t *at, size_t size) noexcept
 
 # What a writer keeps when nothing is written: a larger block is given back.
 cdef enum: WRITER_KEPT = 1 << 16

@@ -10,14 +10,12 @@ leaves nothing behind but names that nobody mentions, and those are let go at on
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 
 from pysignal.engine.binary cimport (
     get_u8,
     get_u64,
     get_user,
-    hash_ascii,
-    is_text,
     left,
     need,
     put_u8,
@@ -42,6 +40,13 @@ from pysignal.engine.core cimport (
 from pysignal.engine.events cimport drop_rolls
 from pysignal.engine.facts cimport FACT_MODIFIED, FACT_OPENED, fact_t, facts_waiting
 from pysignal.engine.machine cimport Machine
+from pysignal.engine.naming cimport (
+    check_invitees,
+    find_name,
+    number_group,
+    number_name,
+    reserve_numbers,
+)
 from pysignal.engine.records cimport (
     FORMAT_VERSION,
     IMAGE_FREE,
@@ -76,7 +81,7 @@ from pysignal.engine.roster cimport (
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.store cimport list_give, list_take, slot_claim
 from pysignal.engine.texts cimport handle_of, release
-from pysignal.engine.users cimport Names, users_acquire, users_t
+from pysignal.engine.users cimport users_acquire
 from pysignal.engine.wheel cimport timer_at
 
 cdef enum:
@@ -84,7 +89,6 @@ cdef enum:
     SLICE_END = 25          # where the head says which slot is the first of the next slice
     SLICE_BYTES = 1 << 16   # a slice ends when it has so many
     AHEAD = 4               # slots ahead of the one that is read whose names are asked for
-    FEW = 16                # invitees that are compared one by one
 
 
 def take_slice(Machine machine not None, uint32_t first, uint32_t count):
@@ -127,92 +131,6 @@ def take_slice(Machine machine not None, uint32_t first, uint32_t count):
     piece = PyBytes_FromStringAndSize(<char *>machine.scratch.start, machine.scratch.used)
     writer_clear(&machine.scratch)
     return piece, (slot if slot < top else None)
-
-
-# -- names by their bytes --------------------------------------------------------------------------
-
-cdef inline uint32_t find_known(Names names, const span_t *name) noexcept:
-    """The number of a name that is ASCII, found without a `str`; NONE where that finds none."""
-    cdef uint64_t hashed
-    cdef uint32_t at
-    if not name.is_ascii or name.size == 0 or names.slots == NULL:
-        return NONE
-    hashed = hash_ascii(name.at, name.size)
-    at = <uint32_t>hashed & names.mask
-    while names.slots[at].name != NULL:
-        if names.slots[at].tag == <uint32_t>(hashed >> 32):
-            if is_text(names.slots[at].name, name.at, name.size):
-                return names.slots[at].number
-        at = (at + 1) & names.mask
-    return NONE
-
-
-cdef inline uint32_t find_name(Names names, const span_t *name) except? 0xFFFFFFFF:
-    """The number of a name, or NONE."""
-    cdef uint32_t number = find_known(names, name)
-    return names.find(text_in(name)) if number == NONE and name.size else number
-
-
-cdef inline uint32_t number_name(
-    Names names, users_t *u, const span_t *name, str what,
-) except 0xFFFFFFFF:
-    """The number of a name, a new idle one if need be."""
-    cdef uint32_t number = find_known(names, name)
-    if number == NONE:
-        number = names.number(u, text_in(name), what)
-        if number == NONE:
-            raise MemoryError(f"{what}: the table is full")
-    return number
-
-
-cdef inline uint32_t number_group(Machine machine, const span_t *name) except? 0xFFFFFFFF:
-    """The number of a group, or NONE for no group."""
-    if name.size == 0:
-        return NONE
-    return number_name(machine.groups, &machine.core.groups, name, "groups")
-
-
-cdef int reserve_numbers(Machine machine, uint64_t count) except -1:
-    """Make room in the scratch for the numbers of one list, before any of its names is numbered."""
-    cdef void *more
-    if count > machine.invitees_max:
-        raise ValueError(f"invitees: at most {machine.invitees_max}, not {count}")
-    if count > machine.numbers_room:
-        more = realloc(machine.numbers, count * sizeof(uint32_t))
-        if more == NULL:
-            raise MemoryError("invitees: no memory for a list of this size")
-        machine.numbers = <uint32_t *>more
-        machine.numbers_room = <uint32_t>count
-    return 0
-
-
-cdef int check_invitees(uint32_t inviter, const uint32_t *invitees, uint32_t count) except -1:
-    """Refuse a list that names the inviter, or anybody twice."""
-    cdef uint32_t size = 1, i, j, at
-    cdef uint32_t *seen = NULL          # numbers plus 1, in the first free place
-    cdef bint refused = False
-    for i in range(count):
-        refused |= invitees[i] == inviter
-    if count <= FEW:
-        for i in range(count):
-            for j in range(i):
-                refused |= invitees[i] == invitees[j]
-    else:
-        while size < 2 * count:
-            size *= 2
-        seen = <uint32_t *>calloc(size, sizeof(uint32_t))
-        if seen == NULL:
-            raise MemoryError("invitees: no memory to compare them with each other")
-        for i in range(count):
-            at = (invitees[i] * <uint32_t>2654435769u) & (size - 1)
-            while seen[at] and seen[at] != invitees[i] + 1:
-                at = (at + 1) & (size - 1)
-            refused |= seen[at] != 0
-            seen[at] = invitees[i] + 1
-        free(seen)
-    if refused:
-        raise ValueError("nobody invites oneself, or anybody twice")
-    return 0
 
 
 # -- records ---------------------------------------------------------------------------------------
