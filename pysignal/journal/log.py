@@ -324,8 +324,9 @@ class LogJournal(Journal):
         if full.first == commit.segment.first:
             self._segments.pop()
         else:
-            steps = [Truncate(full.name, self._end), Sync(full.name)]
-            self._disk.submit(Lane.BEHIND, steps, disregard)
+            self._disk.submit(
+                Lane.BEHIND, (Truncate(full.name, self._end), Sync(full.name)), disregard
+            )
         self._begin(commit.segment)
         self._reserve.prepare()
 
@@ -374,7 +375,6 @@ class LogJournal(Journal):
         self._snapshot = snapshot
         self._written -= before
         self._wanted_at = self._most_since(snapshot)
-        self._reserve.try_again()
 
     def _give_up(self, name: str) -> None:
         """Forget a snapshot that came to nothing; another one is not wanted at once."""
@@ -400,6 +400,7 @@ class LogJournal(Journal):
             await self._behind([*(Remove(name) for name in names), SyncFolder()])
         except OSError as error:
             log.warning("journal: an old file stays: %s", error)
+        self._reserve.try_again()
 
     # -- the disk ----------------------------------------------------------------------------------
 
