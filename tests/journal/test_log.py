@@ -82,15 +82,15 @@ async def test_a_commit_is_one_write_and_one_sync(disk: SimulatedDisk, journal: 
 async def test_a_segment_is_switched_to_a_spare_that_was_made_before(
     disk: SimulatedDisk, journal: LogJournal
 ) -> None:
-    await journal.append([bytes(3900)], 0)
+    await journal.append([bytes(3980)], 0)
     await settle()
     steps = note_steps(disk)
-    await journal.append([b"the next"], 1)
+    await journal.append([b"the next one"], 1)
     assert names_of(steps)[:4] == ["Write", "Sync", "Rename", "SyncFolder"]
     await settle()
     assert sorted(names_of(steps)[4:]) == ["Create", "Sync", "Sync", "SyncFolder", "Truncate"]
     assert disk.names() == [f"{0:020}.log", f"{1:020}.log", "spare-3"]
-    assert disk.size(f"{0:020}.log") == 56 + 32 + 3904, "cut to what is used"
+    assert disk.size(f"{0:020}.log") == 56 + 32 + 3984, "cut to what is used"
     assert disk.size(f"{1:020}.log") == 4096
 
 
