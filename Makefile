@@ -40,12 +40,14 @@ mutants: setup  ## a bug for each promise of docs/invariants.md, and whether its
 lint: setup  ## style of Python and Cython
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint engine pysignal/*.pyx pysignal/*.pxd
+	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint engine \
+		pysignal/*.pyx pysignal/*.pxd pysignal/journal/*.pyx pysignal/journal/*.pxd
 
 types: setup  ## types, and whether the stubs match the compiled modules
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml \
-		pysignal.engine $(patsubst pysignal/%.pyx,pysignal.%,$(wildcard pysignal/*.pyx))
+		pysignal.engine $(patsubst pysignal/%.pyx,pysignal.%,$(wildcard pysignal/*.pyx)) \
+		$(patsubst pysignal/journal/%.pyx,pysignal.journal.%,$(wildcard pysignal/journal/*.pyx))
 
 model: setup  ## the design, searched through by Spin, with planted bugs; ARGS=--more searches further
 	@$(BIN)/python tests/model/check.py $(ARGS)
@@ -70,4 +72,4 @@ clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.benchmarks .coverage benchmarks/results demo.png
 	find . -path ./.git -prune -o \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
-	for source in engine/*.pyx pysignal/*.pyx; do rm -f "$${source%.pyx}.c"; done
+	for source in engine/*.pyx pysignal/*.pyx pysignal/journal/*.pyx; do rm -f "$${source%.pyx}.c"; done

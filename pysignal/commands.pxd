@@ -4,6 +4,7 @@ cimport cython
 
 from pysignal.delivery cimport Delivery
 from pysignal.engine.machine cimport Machine
+from pysignal.publisher cimport Publisher
 from pysignal.receivers cimport Receiver
 from pysignal.system_clock cimport Clock
 
@@ -16,7 +17,7 @@ cdef class Commands:
     cdef Machine machine
     cdef Delivery delivery
     cdef object writer
-    cdef object publish
+    cdef Publisher publisher
     cdef object call_soon
     cdef readonly object create_future
     cdef object turn
@@ -27,9 +28,13 @@ cdef class Commands:
     cdef Py_ssize_t backlog_max
     cdef public bint is_open
     cdef public bint is_scheduled
+    cdef public bint has_room
+    cdef public bint has_failed
 
     cdef bint takes(self, Receiver actor)
     cdef bint is_free(self) except -1
+    cdef bint is_journaled(self)
+    cdef bint is_behind(self) except -1
     cdef long long now_ms(self) except? -1
     cdef int want_turn(self) except -1
     cdef Py_ssize_t backlog(self) except -1

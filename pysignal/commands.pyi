@@ -8,6 +8,7 @@ from typing import Any, final
 from pysignal.delivery import Delivery
 from pysignal.engine.machine import Machine
 from pysignal.journal.writer import Writer
+from pysignal.publisher import Publisher
 from pysignal.system_clock import Clock
 
 log: Logger
@@ -19,6 +20,8 @@ STEPS_MAX: int
 class Commands:
     is_open: bool
     is_scheduled: bool
+    has_room: bool
+    has_failed: bool
     create_future: Callable[[], asyncio.Future[Any]]
     def __init__(
         self,
@@ -26,7 +29,7 @@ class Commands:
         ahead_ms: int,
         machine: Machine,
         delivery: Delivery,
-        publish: Callable[[], None],
+        publisher: Publisher,
         turn: Callable[[], None],
         writer: Writer | None,
         data_bytes_max: int,
@@ -36,6 +39,7 @@ class Commands:
     def is_ready(self) -> bool: ...
     def schedule(self) -> None: ...
     async def perform(self, command: Callable[..., Any], *args: Any) -> Any: ...
+    def until_durable(self) -> asyncio.Future[None] | None: ...
     def append(self, now_ms: int, command: Callable[..., Any]) -> None: ...
     def run(self) -> None: ...
     def drop(self) -> list[Waiting]: ...

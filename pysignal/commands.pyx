@@ -41,7 +41,7 @@ cdef class Commands:
         ahead_ms: how much further engine time is.
         machine: the invitations.
         delivery: the queue of what is undelivered.
-        publish: finds the audience of what was committed, and hands its records to the journal.
+        publisher: hands what was committed to the journal and to the queue.
         turn: the hub's turn, called from the loop when there is something to do.
         writer: the journal's, or None.
         data_bytes_max: the limit of custom data.
@@ -49,6 +49,8 @@ cdef class Commands:
     Attributes:
         is_open: whether the hub takes calls.
         is_scheduled: whether a turn was asked for that has not begun.
+        has_room: whether new invitations are taken; a journal may be full.
+        has_failed: whether the journal has.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ cdef class Commands:
         long long ahead_ms,
         Machine machine not None,
         Delivery delivery not None,
-        publish,
+        Publisher publisher not None,
         turn,
         writer,
         Py_ssize_t data_bytes_max,
@@ -68,7 +70,7 @@ cdef class Commands:
         self.ahead_ms = ahead_ms
         self.machine = machine
         self.delivery = delivery
-        self.publish = publish
+        self.publisher = publisher
         self.turn = turn
         self.writer = writer
         loop = asyncio.get_running_loop()
@@ -77,6 +79,7 @@ cdef class Commands:
         self.thread = PyThread_get_thread_ident()
         self.queue = deque()
         self.is_open = True
+        self.has_room = True
 
     def __len__(self):
         return len(self.queue)
@@ -95,8 +98,12 @@ cdef class Commands:
         return self.is_open and actor.online and PyThread_get_thread_ident() == self.thread
 
     cdef bint is_free(self) except -1:
-        """Whether an operation may be carried out and answered now, without any waiting."""
-        return self.writer is None and not self.queue and self.backlog() < self.backlog_max
+        """Whether an operation may be carried out now, without waiting for its turn."""
+        return not self.queue and not self.has_failed and self.backlog() < self.backlog_max
+
+    cdef bint is_journaled(self):
+        """Whether an answer waits until what it rests on is durable."""
+        return self.writer is not None
 
     cdef long long now_ms(self) except? -1:
         return self.clock.now_ms() + self.ahead_ms
@@ -127,14 +134,27 @@ cdef class Commands:
         try:
             result = command(now_ms, *args)
         except SignalingError:
-            if self.writer is not None:
-                await self._until_durable()
+            if self.is_behind():
+                await self.writer.arrive()
             raise
         if result is MORE:
             return await self._wait_in_turn(now_ms, command, args)
-        if self.writer is not None:
-            await self._until_durable()
+        if self.is_behind():
+            await self.writer.arrive()
         return result
+
+    cdef bint is_behind(self) except -1:
+        """Whether something was committed that is not durable yet."""
+        if self.writer is None:
+            return False
+        return self.publisher.has_more() or self.writer.durable < self.writer.accepted
+
+    def until_durable(self):
+        """An awaitable: all that was committed so far is durable; None where it is already."""
+        if not self.is_behind():
+            return None
+        self.want_turn()
+        return self.writer.arrive()
 
     def append(self, long long now_ms, command):
         """Let a command that nobody waits for be carried out in its turn."""
@@ -149,16 +169,14 @@ cdef class Commands:
             # awaited as it is: one more step, and events could overtake the answer.
             result = await future
         except SignalingError:
-            if self.writer is not None:
-                await self._until_durable()
+            if self.is_behind():
+                self.want_turn()
+                await self.writer.arrive()
             raise
-        if self.writer is not None:
-            await self._until_durable()
+        if self.is_behind():
+            self.want_turn()
+            await self.writer.arrive()
         return result
-
-    async def _until_durable(self):
-        self.publish()
-        await self.writer.wait()
 
     def run(self):
         """Carry out commands that wait, as far as a turn goes."""
@@ -171,7 +189,7 @@ cdef class Commands:
                 self.queue.popleft().fail(error)
             else:
                 if result is MORE:
-                    self.publish()
+                    self.publisher.publish()
                     return
                 self.queue.popleft().succeed(result)
             if stopwatch_ns() >= until_ns:

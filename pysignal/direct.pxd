@@ -10,5 +10,7 @@ cdef class DirectSignaling:
 
     cdef readonly Receiver _actor
 
+    cdef bint is_journaled(self)
+    cdef object durable(self)
     cdef str open_now(self, invitee, data, timeout, online_only)
     cdef bint answer_now(self, uint8_t status, invite_id, data) except -1

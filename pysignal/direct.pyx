@@ -1,7 +1,8 @@
 """The operations on invitations that need not wait, compiled: the hot path.
 
-Each operation is first tried at once: an ordinary call of a session that may call, to a hub without
-a journal, while nothing waits before it. That takes one coroutine, which never suspends. Whatever
+Each operation is first tried at once: an ordinary call of a session that may call, while nothing
+waits before it. That takes one coroutine, which never suspends; with a journal it does once, until
+what was done is durable. Whatever
 is not so, or what the engine refuses, has changed nothing; it goes the general way, through
 `signaling`, which judges anew and says what is wrong.
 """
@@ -113,6 +114,8 @@ def invite_at_once(
         return None
     if online_only is not True and online_only is not False:
         return None
+    if not commands.has_room:
+        return None
     return open_one(
         commands.machine, now_ms, <str>inviter, &near, <str>invitee, <str>data, timeout_ms,
         online_only is True, 0,
@@ -174,6 +177,8 @@ cdef class DirectSignaling:
         if request_id is None and type(invitee) is str:
             invite_id = self.open_now(invitee, data, timeout, online_user_only)
             if invite_id is not None:
+                if self.is_journaled():
+                    await self.durable()
                 return handle(invite_id, self._actor)
         return await self._invite(invitee, data, timeout, online_user_only, request_id)
 
@@ -187,11 +192,15 @@ cdef class DirectSignaling:
         """
         if request_id is not None or not self.answer_now(ACCEPTED, invite_id, data):
             await self._answer("accept", invite_id, data, request_id)
+        elif self.is_journaled():
+            await self.durable()
 
     async def reject(self, invite_id, data="", *, request_id=None):
         """Reject as a pending invitee; errors as for `accept`."""
         if request_id is not None or not self.answer_now(REJECTED, invite_id, data):
             await self._answer("reject", invite_id, data, request_id)
+        elif self.is_journaled():
+            await self.durable()
 
     async def cancel(self, invite_id, data="", *, request_id=None):
         """Cancel as the inviter, from any session, while somebody is pending.
@@ -203,6 +212,15 @@ cdef class DirectSignaling:
         """
         if request_id is not None or not self.answer_now(CANCELLED, invite_id, data):
             await self._answer("cancel", invite_id, data, request_id)
+        elif self.is_journaled():
+            await self.durable()
+
+    cdef bint is_journaled(self):
+        return (<Commands>(<Receiver>self._actor)._commands).is_journaled()
+
+    cdef object durable(self):
+        """A future: what was just done is durable."""
+        return (<Commands>(<Receiver>self._actor)._commands).writer.arrive()
 
     cdef str open_now(self, invitee, data, timeout, online_only):
         """Open an invitation to one user at once; its ID, or None where that could not be."""
@@ -217,6 +235,8 @@ cdef class DirectSignaling:
         if online_only is not True and online_only is not False:
             return None
         if not is_timeout(timeout, &timeout_ms) or not commands.is_free():
+            return None
+        if not commands.has_room:
             return None
         commands.want_turn()
         return open_one(

@@ -241,6 +241,8 @@ cdef bint is_known_at_once(Receiver actor, str invite_id) except -1:
     cdef Commands commands = <Commands>actor._commands
     if commands is None or not commands.takes(actor) or not commands.is_free():
         return False
+    if commands.is_journaled():     # a journal that has failed tells no outcome any more
+        return False
     return is_open_to_one(
         commands.machine, commands.now_ms(), invite_id, actor.user_id, &actor.number
     )

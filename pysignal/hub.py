@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from os import PathLike
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
@@ -34,20 +35,19 @@ from pysignal.errors import (
 from pysignal.following import Followers, Watch
 from pysignal.groups.decisions import Groups
 from pysignal.groups.operations import ServerGroups
-from pysignal.journal import entries
+from pysignal.journal import Journal, entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener
 from pysignal.presence import Presence
 from pysignal.publisher import Publisher
 from pysignal.receivers import Call
+from pysignal.recovery import Recovery
 from pysignal.requests import Requests
+from pysignal.saving import Saving
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
 from pysignal.shard import MORE, LookUp, Shard
-
-if TYPE_CHECKING:
-    from pysignal.journal import Journal
 
 _Item = TypeVar("_Item")
 
@@ -59,6 +59,9 @@ TOLD_PER_TURN: Final = 1024
 
 # Sessions that the end of a hub logs out in one turn of the loop, or others that it tells.
 LOGOUTS_PER_TURN: Final = 32
+
+# Room in a journal for the record by which an invitee ends, bytes.
+END_BYTES: Final = 128
 
 # How often memory of what has ended is given back.
 FORGET_EVERY_MS: Final = 1000
@@ -82,7 +85,8 @@ class Hub(ServerActs):
     Use it as `async with Hub() as hub`.
 
     Args:
-        journal: keeps what is decided; None to keep nothing.
+        journal: keeps what is decided: a folder, which is made where there is none, or a journal
+            of another sort; None to keep nothing.
         clock: the source of time; a `VirtualClock` for tests.
         limits: what is allowed.
         sink: takes the events instead of the sessions' listeners.
@@ -98,7 +102,7 @@ class Hub(ServerActs):
     def __init__(
         self,
         *,
-        journal: Journal | None = None,
+        journal: Journal | str | PathLike[str] | None = None,
         clock: Clock | None = None,
         limits: Limits | None = None,
         sink: Sink | None = None,
@@ -108,7 +112,8 @@ class Hub(ServerActs):
         self.limits = limits or Limits()
         self.groups = ServerGroups(self)
         self._couriers: dict[Courier, None] = {}
-        self._journal = journal
+        self._journal = _journal_in(journal) if isinstance(journal, (str, PathLike)) else journal
+        self._saving: Saving | None = None
         self._clock = clock or Clock()
         self._sink = sink
         self._shard_number = shard
@@ -132,7 +137,12 @@ class Hub(ServerActs):
         return f"<Hub shard {self._shard_number} {'open' if self.is_open else 'not open'}>"
 
     async def open(self) -> None:
-        """Begin, on the running event loop; with a journal, from what it holds."""
+        """Begin, on the running event loop; with a journal, from what it holds.
+
+        Raises:
+            JournalInUse, JournalDamaged, UnknownVersion: as they say; nothing was changed.
+            OSError: the journal cannot be read or written.
+        """
         if self._was_open:
             raise HubClosed("a hub is opened once: make a new one")
         self._was_open = True
@@ -141,46 +151,78 @@ class Hub(ServerActs):
         self._delivery = Delivery(log_failure)
         self._timer: Timer | None = None
         self._timer_ms: int | None = None
-        records = [] if self._journal is None else list(self._journal.replay())
-        machine = self._new_machine(entries.key_of(records))
         groups = Groups(self.limits.group_members)
-        for record in records[1:]:
-            entries.replay(record, machine, groups)
-        # Engine time goes on from the last commit, even where the clock has stepped back since.
-        self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
-        self._delivery.fed = machine.position
-        self._followers = Followers(self._delivery, machine)
-        self._presence = Presence(machine, self._delivery, self.limits)
-        self._presence.note_answers(machine.open_lists())
-        self._writer = self._new_writer(machine, len(records))
-        self._publisher = Publisher(machine, groups, self._delivery, self._presence, self._writer)
-        self._publish = self._publisher.publish
-        self.shard = Shard(machine, groups, self._publish, self._publisher.publish_group)
         self._requests = Requests(
             lambda: self.now_ms,
             round(self.limits.requests_keep_s * 1000),
             self.limits.requests_max,
+            self._journal is not None,
+        )
+        if self._journal is None:
+            self._begin(self._new_machine(None), groups)
+        else:
+            await self._recover(self._journal, groups)
+        self._is_ready = True
+        self._schedule()
+
+    async def _recover(self, journal: Journal, groups: Groups) -> None:
+        """Begin from what a journal holds."""
+        await journal.open()
+        try:
+            recovery = Recovery(self._new_machine, groups, self._requests)
+            machine = await recovery.read(journal)
+            # Engine time goes on from the last commit, even where the clock has stepped back since.
+            self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
+            self._begin(machine, groups)
+            await recovery.finish(self._presence, self.now_ms)
+        except BaseException:
+            await journal.close()
+            raise
+
+    def _begin(self, machine: Machine, groups: Groups) -> None:
+        """Put together what carries out, tells and records, around a state."""
+        self._delivery.fed = machine.position
+        self._followers = Followers(self._delivery, machine)
+        self._writer = self._new_writer(machine)
+        self._presence = Presence(
+            machine, self._delivery, self.limits, None if self._writer is None else self._record
+        )
+        self._publisher = Publisher(
+            machine, groups, self._delivery, self._presence, self._requests, self._writer
+        )
+        self._publish = self._publisher.publish
+        self.shard = Shard(
+            machine, groups, self._publish, self._publisher.publish_group, self._has_room
         )
         self._commands = Commands(
             self._clock,
             self._ahead_ms,
             machine,
             self._delivery,
-            self._publish,
+            self._publisher,
             self._turn,
             self._writer,
             self.limits.data_bytes_max,
         )
         self._perform = self._commands.perform
         self._schedule = self._commands.schedule
+        if self._journal is not None and self._writer is not None:
+            self._saving = Saving(
+                self._journal,
+                self._writer,
+                self._until_durable,
+                lambda: self.now_ms,
+                machine,
+                groups,
+                self._requests,
+                self._presence,
+            )
         self._clock.attach(self._is_busy)
-        self._is_ready = True
-        self._schedule()
 
-    def _new_writer(self, machine: Machine, count: int) -> Writer | None:
+    def _new_writer(self, machine: Machine) -> Writer | None:
         if self._journal is None:
             return None
-        writer = Writer(self._journal, count, self._records_durable, self._journal_failed)
+        writer = Writer(self._journal, self._flush, self._records_durable, self._journal_failed)
         self._delivery.durable = writer.durable
         if not writer.accepted:
             writer.write([entries.of_key(machine.id_key)])
@@ -223,6 +265,8 @@ class Hub(ServerActs):
         if self._timer is not None:
             self._timer.cancel()
         await _in_turns(self._commands.drop(), lambda waiting: waiting.fail(error.again()))
+        if self._saving is not None:
+            await self._saving.close()
         await self._deliver_all()
         while self._note_told():  # noqa: ASYNC110 - each turn notes some
             await asyncio.sleep(0)
@@ -237,6 +281,8 @@ class Hub(ServerActs):
         )
         for end in ends:
             await end
+        if self._journal is not None:
+            await self._journal.close()
 
     def _drop(self, session: Session, error: SignalingError) -> None:
         """Log a session out at the end of the hub."""
@@ -383,7 +429,7 @@ class Hub(ServerActs):
         if not self.is_open:
             return
         try:
-            self._publish()
+            self._flush()
             self._deliver()
             # After the drain: who waited has the answer before the events of what was done.
             self._commands.run()
@@ -391,7 +437,12 @@ class Hub(ServerActs):
             if not self._commands and self._note_told():
                 self._schedule()
         finally:
-            if self._delivery.is_ready or self._publisher.is_behind or self._commands.is_ready:
+            if (
+                self._delivery.is_ready
+                or self._publisher.is_behind
+                or self._commands.is_ready
+                or (self._writer is not None and self._writer.wants_flush)
+            ):
                 self._schedule()
             self._set_timer()
 
@@ -448,17 +499,41 @@ class Hub(ServerActs):
     def _is_busy(self) -> bool:
         return self._commands.is_scheduled or self._commands.is_ready
 
+    def _flush(self) -> None:
+        """Publish what was committed, and hand it to the journal."""
+        self._publish()
+        if self._writer is not None:
+            self._writer.flush()
+
+    def _record(self, entry: bytes) -> None:
+        """Record something beside what the machine commits."""
+        if self._writer is not None:
+            self._writer.write([entry])
+            self._schedule()
+
     async def _until_durable(self) -> None:
         """Wait until all that was committed is durable."""
-        if self._writer is not None:
-            self._publish()
-            await self._writer.wait()
+        durable = self._commands.until_durable()
+        if durable is not None:
+            await durable
+
+    def _has_room(self) -> bool:
+        """Whether the journal has room for more than the ends of what is open."""
+        if self._journal is None:
+            return True
+        self._journal.keep_free(self.shard.machine.pending_count * END_BYTES)
+        self._commands.has_room = not self._journal.is_full
+        return self._commands.has_room
 
     def _records_durable(self, count: int) -> None:
         self._delivery.durable = max(count, self._delivery.durable)
+        self._has_room()
+        if self._saving is not None:
+            self._saving.look()
         self._schedule()
 
     def _journal_failed(self, error: SignalingError) -> None:
+        self._commands.has_failed = True
         for waiting in self._commands.drop():
             waiting.fail(error.again())
         for watch in self._followers:
@@ -502,6 +577,12 @@ class Hub(ServerActs):
             "watches": len(self._followers),
             "requests_remembered": len(self._requests),
         }
+
+
+def _journal_in(folder: str | PathLike[str]) -> Journal:
+    from pysignal.journal.log import LogJournal  # only who asks for one needs it
+
+    return LogJournal(folder)
 
 
 async def _in_turns(items: Iterable[_Item], act: Callable[[_Item], object]) -> None:

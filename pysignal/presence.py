@@ -4,16 +4,21 @@ What a device was told is not kept as a set of IDs. Everything opened up to the 
 it went offline was told to it, except the few IDs in `untold`: group invitations that a cold login
 was too late for, online-only ones that it was away for, and what was still on its way when it left.
 The IDs that were open then and told are kept too, so that a hot login can say how they ended.
+
+With a journal all this is recorded at each login and logout. Where the process ended while a device
+was online, the device counts as told of all that is durable: that is what was handed to it, but for
+the last moment, and a device that is rung twice is worse than one that finds an invitation in the
+snapshot of its login.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pysignal.delivery import Delivery
 from pysignal.engine.facts import Event
@@ -21,6 +26,7 @@ from pysignal.engine.machine import Machine
 from pysignal.engine.refused import Refused
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import LimitExceeded
+from pysignal.journal.entries import DEVICE, of_builtins
 from pysignal.limits import Limits
 from pysignal.receivers import Account
 
@@ -80,14 +86,23 @@ class Presence:
         machine: the invitations.
         delivery: its table of accounts is kept here.
         limits: of the hub.
+        record: called with the journal's entry of each device that has come or gone; None where
+            there is no journal.
 
     Attributes:
         online_count: sessions that are logged in.
     """
 
-    def __init__(self, machine: Machine, delivery: Delivery, limits: Limits) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        delivery: Delivery,
+        limits: Limits,
+        record: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._machine = machine
         self._delivery = delivery
+        self._record = record
         self._accounts: dict[str, Account] = delivery.accounts
         self._limits = limits
         self.online_count = 0
@@ -180,6 +195,7 @@ class Presence:
         session.online = True
         account.online = [*account.online, session]
         self.online_count += 1
+        self._note(user, session.device_id, device)
         hearers = [session]
         for info in replays:
             self._delivery.post(info, hearers, None, rests_on)
@@ -256,6 +272,7 @@ class Presence:
         devices = self._accounts[user].devices
         # To the end: of those that are away, the one that left first comes first.
         self._away[user, device_id] = devices[device_id] = devices.pop(device_id)
+        self._note(user, device_id, devices[device_id])
         away = [name for name, other in devices.items() if other.session is None]
         if len(away) > self._limits.devices_remembered:
             self._forget_device(user, away[0])
@@ -304,6 +321,56 @@ class Presence:
         """Count an invitation as told to a session."""
         device: Device = self._accounts[session.user_id].devices[session.device_id]
         device.untold.discard(invite_id)
+        self._note(session.user_id, session.device_id, device)
+
+    # -- what a journal keeps ----------------------------------------------------------------------
+
+    def _note(self, user: str, device_id: str, device: Device) -> None:
+        if self._record is not None:
+            self._record(_entry(user, device_id, device))
+
+    def users(self) -> list[str]:
+        """Return the users of whom a device is remembered, or online."""
+        return list(self._accounts)
+
+    def entries_of(self, user: str) -> list[bytes]:
+        """Return the journal's entries of a user's devices."""
+        account = self._accounts.get(user)
+        devices = {} if account is None else account.devices
+        return [_entry(user, device_id, device) for device_id, device in devices.items()]
+
+    def bring_back(self, kept: dict[str, Any], now_ms: int) -> None:
+        """Remember a device that a journal has kept; the longest away comes first.
+
+        Args:
+            kept: the values of its last entry.
+            now_ms: engine time; who was online until the process ended counts as gone just now.
+        """
+        user, device_id = kept["user"], kept["device"]
+        device = Device(
+            kept["number"],
+            None,
+            kept["left_ms"],
+            kept["left_position"],
+            set(kept["untold"]),
+            tuple(kept["known"]),
+        )
+        if kept["online"]:
+            open_now = self.party_to(user)
+            device.left_ms, device.left_position = now_ms, self._machine.position
+            device.known = tuple(name for name in open_now if name not in device.untold)
+            device.untold.intersection_update(open_now)
+        if self._is_forgotten(device, now_ms):
+            return
+        account = self._accounts.get(user)
+        if account is None:
+            account = self._accounts[user] = Account(user)
+        account.devices[device_id] = self._away[user, device_id] = device
+        if len(account.devices) > self._limits.devices_remembered:
+            self._forget_device(user, next(iter(account.devices)))
+        elif kept["online"]:
+            # So that after the next crash it does not count as told of what comes now.
+            self._note(user, device_id, device)
 
     def _forget(self, now_ms: int) -> None:
         """Forget some devices that have been away for too long, and users without a device."""
@@ -332,6 +399,23 @@ def _is_opening(item: Event | InvitationInfo) -> bool:
 
 def _is_party(user: str, event: Event) -> bool:
     return user == event.inviter or user in event.invitees
+
+
+def _entry(user: str, device_id: str, device: Device) -> bytes:
+    """Return the journal's entry of a device."""
+    return of_builtins(
+        DEVICE,
+        {
+            "user": user,
+            "device": device_id,
+            "number": device.number,
+            "online": device.session is not None,
+            "left_ms": device.left_ms,
+            "left_position": device.left_position,
+            "untold": list(device.untold),
+            "known": device.known,
+        },
+    )
 
 
 def _device_number(device_id: str, account: Account) -> int:

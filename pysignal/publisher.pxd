@@ -15,6 +15,7 @@ cdef class Publisher:
     cdef Delivery delivery
     cdef object groups
     cdef object presence
+    cdef object requests
     cdef object writer
     cdef object online
     cdef readonly dict _parties
@@ -22,8 +23,10 @@ cdef class Publisher:
     cdef list taken
     cdef Py_ssize_t at          # of the next of `taken` that was not passed on
 
-    cdef bint has_more(self)
+    cdef bint has_more(self) except -1
+    cdef bint has_facts(self)
     cdef int write(self) except -1
+    cdef int write_requests(self) except -1
     cdef list audience(self, Event event)
     cdef int note_list(self, Event event) except -1
     cdef list change(self, record, made)

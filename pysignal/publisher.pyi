@@ -8,6 +8,7 @@ from pysignal.groups.decisions import Groups
 from pysignal.groups.records import GroupRecord
 from pysignal.journal.writer import Writer
 from pysignal.presence import Presence
+from pysignal.requests import Requests
 from pysignal.session import Session
 
 @final
@@ -19,6 +20,7 @@ class Publisher:
         groups: Groups,
         delivery: Delivery,
         presence: Presence,
+        requests: Requests,
         writer: Writer | None,
     ) -> None: ...
     @property

@@ -33,6 +33,7 @@ cdef class Publisher:
         groups: who is a member.
         delivery: the queue.
         presence: who is online.
+        requests: whose results are to be recorded.
         writer: the journal's, or None.
 
     Attributes:
@@ -41,12 +42,19 @@ cdef class Publisher:
     """
 
     def __init__(
-        self, Machine machine not None, groups, Delivery delivery not None, presence, writer,
+        self,
+        Machine machine not None,
+        groups,
+        Delivery delivery not None,
+        presence,
+        requests,
+        writer,
     ):
         self.machine = machine
         self.groups = groups
         self.delivery = delivery
         self.presence = presence
+        self.requests = requests
         self.writer = writer
         self.online = GroupsOnline()
         self._parties = {}
@@ -65,13 +73,18 @@ cdef class Publisher:
         """Whether something was committed that was not passed on yet."""
         return self.has_more()
 
-    cdef bint has_more(self):
+    cdef bint has_more(self) except -1:
+        return self.has_facts() or (
+            self.writer is not None and len(self.requests.unrecorded) > 0
+        )
+
+    cdef bint has_facts(self):
         return facts_waiting(&self.machine.core.facts) > 0 or self.at < len(self.taken)
 
     def publish(self):
         """Find the audience of everything committed since the last time, as of now."""
         cdef Event event
-        while self.has_more():
+        while self.has_facts():
             if self.writer is not None:
                 self.write()
             if self.at == len(self.taken):
@@ -89,12 +102,24 @@ cdef class Publisher:
                     self.delivery.post_event(event, self.audience(event), rests_on)
                 self.at += 1
             self.at, self.taken = 0, NOTHING
+        if self.writer is not None and self.requests.unrecorded:
+            self.write_requests()
 
     cdef int write(self) except -1:
         if not self.records:
             self.records = self.machine.records()
-        self.writer.write(list(map(entries.of_machine, self.records)))
+        self.writer.write(self.records)
         self.records = NOTHING
+        return 0
+
+    cdef int write_requests(self) except -1:
+        """Record what requests gave, behind what they did: both are in the same append."""
+        cdef list written = []
+        for request in self.requests.unrecorded:
+            if request.is_kept:
+                written.append(entries.of_request(request))
+        self.writer.write(written)
+        self.requests.recorded()
         return 0
 
     def publish_group(self, record, bint anybody_stays, str actor not None, device):
@@ -109,7 +134,7 @@ cdef class Publisher:
         cdef Account account = <Account>self.delivery.accounts.get(actor) if device else None
         cdef Receiver acting = None
         if self.writer is not None:
-            self.writer.write([entries.of_groups(record)])
+            self.writer.write([entries.of_group(record)])
         if account is not None:
             for session in account.online:
                 if (<Receiver>session).device_number == device:

@@ -11,12 +11,20 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pysignal.courier import About, Courier, call_back, events_of, log_failure
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
-from pysignal.errors import HubClosed, InvalidParameter, LimitExceeded, NotLoggedIn, SignalingError
+from pysignal.errors import (
+    HubClosed,
+    InvalidParameter,
+    LimitExceeded,
+    NotLoggedIn,
+    OutcomeUnknown,
+    SignalingError,
+)
 from pysignal.groups.callbacks import GroupListener
 from pysignal.groups.operations import GroupOperations
 from pysignal.listeners import (
@@ -86,6 +94,10 @@ class Session(Receiver):
         """Go offline. Invitations stay as they are; waiting outcomes fail with 6014."""
         self._require()
         self.hub._log_out(self, NotLoggedIn("the session has logged out: log in again"))
+        # So that the device is not rung again after a restart. A journal that has failed is told of
+        # by every operation, and need keep nobody from leaving.
+        with suppress(OutcomeUnknown):
+            await self.hub._until_durable()
 
     async def __aenter__(self) -> Self:
         return self

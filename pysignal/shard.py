@@ -91,6 +91,7 @@ class Shard:
             audience as it was.
         changed: called with the record of each group change that was applied, whether anybody who
             was a member has stayed, and the actor with the device.
+        has_room: asked before an invitation is opened, whether its records will find room.
     """
 
     def __init__(
@@ -99,9 +100,11 @@ class Shard:
         groups: Groups,
         changing: Callable[[], None],
         changed: Callable[[GroupRecord, bool, str, int], None],
+        has_room: Callable[[], bool],
     ) -> None:
         self.machine = machine
         self.groups = groups
+        self._has_room = has_room
         self._changing = changing
         self._changed = changed
 
@@ -124,6 +127,7 @@ class Shard:
         """Open an invitation without a group; returns its ID."""
         if invitees == actor or (not isinstance(invitees, str) and actor in invitees):
             raise InvalidParameter("invitee", f"{actor!r} is the inviter: invite somebody else")
+        self._require_room()
         for is_last in (False, True):
             try:
                 return self.machine.open(
@@ -160,6 +164,7 @@ class Shard:
             return MORE
         self.require_member(actor, group_id)
         self._check_invitees(actor, group_id, invitees)
+        self._require_room()
         try:
             return self.machine.open(
                 now_ms,
@@ -260,6 +265,14 @@ class Shard:
         if found.go_on(self.machine):
             return MORE
         return [info for info in found.found if not info.parties_only]
+
+    def _require_room(self) -> None:
+        """Refuse to open what might find no room to end."""
+        if not self._has_room():
+            raise LimitExceeded(
+                "the disk of the journal is full: make room on it; what is open goes on, new "
+                "invitations are taken again when there is room"
+            )
 
     def _check_invitees(self, actor: str, group_id: str, invitees: list[str]) -> None:
         """Refuse the inviter in the list, and who is no member; the first is named."""

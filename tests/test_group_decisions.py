@@ -433,7 +433,7 @@ def test_a_record_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match="version 2"):
         GroupRecord.from_builtins(record)
     with pytest.raises(ValueError, match="version None"):
-        Groups().restore({})
+        Groups().load({})
 
 
 def test_every_kind_of_record_survives_json() -> None:

@@ -35,6 +35,12 @@ SOCKETS = {
 }  # fmt: skip
 MAY_USE_SOCKETS = ("server", "client")
 
+# What reads and writes files. A journal leaves that to its disk, which a test puts another one for.
+FILES = {"fcntl", "io", "mmap", "os", "pathlib", "posix", "shutil", "tempfile"}
+ONLY_NAMES_FILES = {"os.PathLike", "os.fspath"}
+OPENS_A_FILE = re.compile(r"(?<![\w.])(?<!def )open\(")
+MAY_USE_FILES = ("folder", "lanes", "native_disk", "read_only_disk")
+
 READS_TIME = {
     "time": {
         "clock_gettime", "clock_gettime_ns", "gmtime", "localtime", "monotonic", "monotonic_ns",
@@ -60,6 +66,8 @@ BELOW = {
     "publisher": OUTER | {"hub"},
     "commands": OUTER | {"hub", "session"},
     "presence": OUTER | {"hub"},
+    "recovery": OUTER | {"hub", "session"},
+    "saving": OUTER | {"hub", "session"},
     "requests": OUTER | {"hub", "session"},
     "shard": OUTER | {"hub", "session", "delivery", "presence", "clock"},
     "listeners": OUTER | {"hub"},
@@ -186,6 +194,21 @@ def test_no_layer_knows_one_above_it(path: Path) -> None:
 )
 def test_only_server_and_client_know_sockets(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, SOCKETS)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in PACKAGE_SOURCES
+        if layer(path) == "journal" and path.stem not in MAY_USE_FILES
+    ],
+    ids=name_of,
+)
+def test_a_journal_touches_files_through_its_disk_alone(path: Path) -> None:
+    used = {name for name in imports(path) if within(name, FILES)}
+    assert not used - ONLY_NAMES_FILES
+    assert not OPENS_A_FILE.search(STRINGS.sub("", path.read_text()))
 
 
 def readings_of_time(tree: ast.AST) -> Iterator[str]:

@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "pysignal" / "engine"
+COMPILED = (ENGINE, ROOT / "pysignal" / "journal", ROOT / "pysignal")
 NOT_SOURCES = (
     ".*", "*.egg-info", "*.so", "*.c", "__pycache__", "build", "dist", "docs",
     "benchmarks", "examples",
@@ -103,9 +104,9 @@ def test_an_sdist_holds_the_core_once_and_nothing_that_was_built(sdist: Path) ->
     with tarfile.open(sdist) as archive:
         files = [member.name for member in archive.getmembers() if member.isfile()]
     names = [name.partition("/")[2] for name in files]
-    for source in ENGINE.iterdir():
+    for source in (source for folder in COMPILED for source in folder.iterdir()):
         if source.suffix in (".pyx", ".pxd", ".pyi", ".py"):
-            assert f"pysignal/engine/{source.name}" in names
+            assert str(source.relative_to(ROOT)) in names
     assert {"LICENSE", "Makefile", "pyproject.toml", "scripts/setup", "setup.py"} <= set(names)
     assert not [name for name in names if name.startswith(("engine/", "build/"))]
     assert not [name for name in names if name.endswith((".so", ".c", ".pyc"))]
@@ -114,10 +115,10 @@ def test_an_sdist_holds_the_core_once_and_nothing_that_was_built(sdist: Path) ->
 def test_a_wheel_holds_modules_headers_stubs_and_scenarios(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     suffix = next(name.partition(".")[2] for name in names if name.endswith(".so"))
-    for source in ENGINE.glob("*.pyx"):
+    for source in (source for folder in COMPILED for source in folder.glob("*.pyx")):
         for end in (suffix, "pxd", "pyi"):
-            assert f"pysignal/engine/{source.stem}.{end}" in names
-    others = ("py.typed", "delivery.pxd", "engine/__init__.pxd")
+            assert f"{source.parent.relative_to(ROOT)}/{source.stem}.{end}" in names
+    others = ("py.typed", "engine/__init__.pxd", "journal/__init__.pxd")
     assert {f"pysignal/{name}" for name in others} <= set(names)
     packages = {path.parent.relative_to(ROOT) for path in (ROOT / "pysignal").rglob("__init__.py")}
     assert {str(package / "__init__.py") for package in packages} <= set(names)
@@ -133,9 +134,13 @@ def test_a_wheel_puts_one_name_at_the_top_of_site_packages(wheel: Path) -> None:
 
 
 def test_an_installed_wheel_is_whole(installed: Path, tmp_path: Path) -> None:
-    modules = [f"pysignal.engine.{source.stem}" for source in ENGINE.glob("*.pyx")]
+    modules = [
+        ".".join(source.relative_to(ROOT).with_suffix("").parts)
+        for folder in COMPILED
+        for source in folder.glob("*.pyx")
+    ]
     program = f"""
-import importlib, pysignal, pysignal.delivery, pysignal.cli
+import importlib, pysignal, pysignal.cli
 for name in {modules}:
     importlib.import_module(name)
 print(pysignal.__file__)
@@ -145,8 +150,13 @@ print(pysignal.__file__)
 
 
 def test_an_extension_of_somebody_else_finds_the_headers(installed: Path, tmp_path: Path) -> None:
-    headers = sorted(source.stem for source in ENGINE.glob("*.pxd") if source.stem != "__init__")
-    lines = [f"cimport pysignal.engine.{header}" for header in headers]
+    headers = sorted(
+        ".".join(source.relative_to(ROOT).with_suffix("").parts)
+        for folder in COMPILED
+        for source in folder.glob("*.pxd")
+        if source.stem != "__init__"
+    )
+    lines = [f"cimport {header}" for header in headers]
     (tmp_path / "other.pyx").write_text("# cython: language_level=3\n" + "\n".join(lines) + "\n")
     # No C compiler: that every name in the headers is found is known when the C has been written.
     run(sys.executable, "-m", "cython", "other.pyx", cwd=tmp_path, PYTHONPATH=str(installed))

@@ -263,7 +263,7 @@ def test_whatever_ends_an_append_everybody_hears_of_it_and_nothing_is_left_out(h
             journal.error = Stop() if how == "stopped" else None
             before = asyncio.all_tasks()
             calls = [begin(hub.invite_as("amy", "cy"))]
-            await turns(1)
+            await turns(2)
             if journal.error is None:
                 for task in asyncio.all_tasks() - before - set(calls):
                     task.cancel()

@@ -18,10 +18,15 @@ pytestmark = pytest.mark.anyio
 MakeHub = Callable[[], Hub]
 
 
+@pytest.fixture(params=[None, 1, 5], ids="all_records snapshots few_records".split())
+def journal(request: pytest.FixtureRequest) -> MemoryJournal:
+    """Read from the first record on, from a snapshot as new as can be, or with a few since."""
+    return MemoryJournal(snapshot_every=request.param)
+
+
 @pytest.fixture
-def again(clock: VirtualClock) -> MakeHub:
+def again(clock: VirtualClock, journal: MemoryJournal) -> MakeHub:
     """Makes hubs on the same journal, one after another."""
-    journal = MemoryJournal()
     return lambda: Hub(clock=clock, journal=journal)
 
 

@@ -17,13 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import islice
-from operator import length_hint
+from operator import itemgetter, length_hint
 from typing import Any, Final
 
 from pysignal.groups.records import GroupRecord, RecordKind, leavers
 from pysignal.groups.rules import GroupType, Role
 
-SNAPSHOT_VERSION: Final = 1
+IMAGE_VERSION: Final = 1
+
+_POSITION = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,39 +236,77 @@ class GroupState:
             digest.update(json.dumps(group, sort_keys=True).encode() + b"\n")
         return digest.digest()
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the whole state as values that JSON has."""
-        return {
-            "v": SNAPSHOT_VERSION,
-            "next_position": self._next_position,
-            "groups": [_group_to_builtins(group) for group in self._groups.values()],
-        }
+    @property
+    def next_position(self) -> int:
+        """How many memberships have begun, of all groups."""
+        return self._next_position
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Replace the whole state by that of a snapshot.
+    def ids(self) -> list[str]:
+        """Return the IDs of all groups."""
+        return list(self._groups)
+
+    def image(self, group_id: str, count: int) -> Iterator[dict[str, Any]]:
+        """Yield a group as it is now, in parts, as values that JSON has.
+
+        The group is copied at once, a few milliseconds for 100,000 members, and may change while
+        the parts are read.
+
+        Args:
+            group_id: a group that exists.
+            count: members of one part, above 0.
+        """
+        group = self._groups[group_id]
+        rest: dict[str, Any] = {
+            "v": IMAGE_VERSION,
+            "group_id": group_id,
+            "group_type": group.group_type.value,
+            "owner": group.owner,
+            "created_ms": group.created_ms,
+            "info": dict(group.info),
+        }
+        return _parts(rest, dict(group.members), dict(group.positions), count)
+
+    def load(self, part: dict[str, Any]) -> None:
+        """Take over the next part of an image; `relink` comes after the last.
 
         Raises:
-            ValueError: another version wrote the snapshot; the state is as before.
+            ValueError: another version wrote it.
         """
-        if snapshot.get("v") != SNAPSHOT_VERSION:
+        if part.get("v") != IMAGE_VERSION:
             raise ValueError(
-                f"a groups snapshot of version {snapshot.get('v')!r}; this program reads version "
-                f"{SNAPSHOT_VERSION}, so open it with the program that wrote it"
+                f"a group of version {part.get('v')!r}; this program reads version "
+                f"{IMAGE_VERSION}, so open the journal with the program that wrote it"
             )
-        groups = [_group_from_builtins(group) for group in snapshot["groups"]]
-        memberships = sorted(
-            (
-                (position, user, group)
-                for group in groups
-                for user, position in group.positions.items()
-            ),
-            key=lambda membership: membership[0],
-        )
-        self._groups = {group.group_id: group for group in groups}
+        group = self._groups.get(part["group_id"])
+        if group is None:
+            group = Group(part["group_id"], GroupType(part["group_type"]), part["created_ms"])
+            group.owner = part["owner"]
+            group.info = part["info"]
+            self._groups[group.group_id] = group
+        for user, role, position, joined_ms, name_card in part["members"]:
+            group.members[user] = Member(Role(role), joined_ms, name_card)
+            group.positions[user] = position
+
+    def skip(self, record: GroupRecord) -> None:
+        """Take note of a record that an image contains already."""
+        self._next_position += len(record.entrants)
+
+    def relink(self, next_position: int) -> None:
+        """Find the groups of each user again, in the order of joining.
+
+        Args:
+            next_position: how many memberships had begun.
+        """
+        memberships = [
+            (position, user, group)
+            for group in self._groups.values()
+            for user, position in group.positions.items()
+        ]
+        memberships.sort(key=_POSITION)
         self._joined = {}
-        for _position, user, group in memberships:
+        for _, user, group in memberships:
             self._join(group, user)
-        self._next_position = snapshot["next_position"]
+        self._next_position = next_position
 
     def _enter(self, group: Group, users: Sequence[str], time_ms: int) -> None:
         entering = [user for user in users if user not in group.members]
@@ -328,22 +368,22 @@ def _group_to_builtins(group: Group) -> dict[str, Any]:
         "created_ms": group.created_ms,
         "info": dict(group.info),
         "members": [
-            [user, member.role.value, group.positions[user], member.joined_ms, member.name_card]
+            _member_to_builtins(user, member, group.positions)
             for user, member in group.members.items()
         ],
     }
 
 
-def _group_from_builtins(group: dict[str, Any]) -> Group:
-    return Group(
-        group_id=group["group_id"],
-        group_type=GroupType(group["group_type"]),
-        created_ms=group["created_ms"],
-        owner=group["owner"],
-        info=dict(group["info"]),
-        members={
-            user: Member(Role(role), joined_ms, name_card)
-            for user, role, _position, joined_ms, name_card in group["members"]
-        },
-        positions={user: position for user, _role, position, *_ in group["members"]},
-    )
+def _parts(
+    rest: dict[str, Any], members: dict[str, Member], positions: dict[str, int], count: int
+) -> Iterator[dict[str, Any]]:
+    users = iter(members.items())
+    while True:
+        page = [_member_to_builtins(*user, positions) for user in islice(users, count)]
+        yield {**rest, "members": page}
+        if length_hint(users) == 0:
+            return
+
+
+def _member_to_builtins(user: str, member: Member, positions: dict[str, int]) -> list[Any]:
+    return [user, member.role.value, positions[user], member.joined_ms, member.name_card]

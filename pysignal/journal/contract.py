@@ -35,7 +35,7 @@ class JournalDamaged(JournalError):
         self.offset = offset
 
 
-class UnknownVersion(JournalError):
+class UnknownVersion(JournalError, ValueError):
     """The journal is of a version that this program does not read, or none of pysignal at all."""
 
 
@@ -61,6 +61,11 @@ class Journal(ABC):
     def wants_snapshot(self) -> bool:
         """Whether the records since the last snapshot take so much room that one is worth it."""
         return False
+
+    @property
+    def gather_s(self) -> float:
+        """How long an append is put off, seconds, for more to join it while records come fast."""
+        return 0.0
 
     @property
     def is_full(self) -> bool:

@@ -1,66 +1,107 @@
-"""What a hub writes into its journal: one byte that says whose it is, then the record.
+"""What a hub writes into its journal, and into the pieces of a snapshot.
 
-The key that hides slots in invite IDs comes first, once. Records of the machine and of the groups
-follow in the order of their commits, so that "is a member" has one answer at each point.
+The first byte tells what an entry is. A record of the machine begins with the version of its form,
+a small number; the others with a letter, and go on as JSON that names its version. Records stand in
+the order of the commits, so that "is a member" has one answer at each point. The key that hides
+slots in invite IDs comes first, once.
+
+    record   0x01 machine record · K key · G group record · R result of a request · D device
+    piece    H head, the first · K key · I slots of the machine · P part of a group · R, D as above
+
+Each R and D says all there is to know of its request or device, so that the last one holds, and it
+does no harm to take one twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pysignal.engine import snapshot
-from pysignal.engine.machine import Machine
-from pysignal.groups.decisions import Groups
+from pysignal.errors import BY_CODE, SignalingError
 from pysignal.groups.records import GroupRecord
+from pysignal.journal.contract import UnknownVersion
 
-_KEY: Final = b"K"
-_MACHINE: Final = b"M"
-_GROUPS: Final = b"G"
+if TYPE_CHECKING:
+    from pysignal.requests import Request
+
+VERSION: Final = 1
+
+MACHINE: Final = b"\x01"
+KEY: Final = b"K"
+GROUP: Final = b"G"
+REQUEST: Final = b"R"
+DEVICE: Final = b"D"
+HEAD: Final = b"H"
+SLOTS: Final = b"I"
+GROUP_PART: Final = b"P"
 
 
 def of_key(key: bytes) -> bytes:
-    """Return the entry of the key."""
-    return _KEY + key
+    """Return the entry of the key, 16 bytes."""
+    return KEY + key
 
 
-def of_machine(record: bytes) -> bytes:
-    """Return the entry of a record of the machine."""
-    return _MACHINE + record
-
-
-def of_groups(record: GroupRecord) -> bytes:
+def of_group(record: GroupRecord) -> bytes:
     """Return the entry of a record of the groups."""
-    return _GROUPS + orjson.dumps(record.to_builtins())
+    return GROUP + orjson.dumps(record.to_builtins())
 
 
-def key_of(entries: Sequence[bytes]) -> bytes | None:
-    """Return the key with which a journal begins; None for an empty one.
-
-    Raises:
-        ValueError: the journal begins with something else.
-    """
-    if not entries:
-        return None
-    if entries[0][:1] != _KEY:
-        raise ValueError("journal: it does not begin with a key, so it is none of a hub")
-    return entries[0][1:]
+def group_of(entry: bytes) -> GroupRecord:
+    """Return the record of such an entry."""
+    return GroupRecord.from_builtins(orjson.loads(entry[1:]))
 
 
-def replay(entry: bytes, machine: Machine, groups: Groups) -> None:
-    """Carry out one entry after the key.
+def of_request(request: Request) -> bytes:
+    """Return the entry of a request that is kept."""
+    result, error = request.result, request.error
+    written: dict[str, Any] = {
+        "v": VERSION,
+        "user": request.user,
+        "name": request.name,
+        "at_ms": request.at_ms,
+        "arguments": request.arguments.hex(),
+    }
+    if error is not None:
+        given, details = error._given
+        written["error"] = [error.code, given, details]
+    elif isinstance(result, GroupRecord):
+        written["group"] = result.to_builtins()
+    elif result is not None:
+        written["id"] = str(result)
+    return REQUEST + orjson.dumps(written, default=str)
 
-    Raises:
-        ValueError: the entry is of an unknown kind or version, or does not fit.
-    """
-    kind, record = entry[:1], entry[1:]
-    if kind == _MACHINE:
-        snapshot.apply(machine, record)
-    elif kind == _GROUPS:
-        groups.apply(GroupRecord.from_builtins(orjson.loads(record)))
+
+def request_of(entry: bytes, make: type[Request]) -> Request:
+    """Return the request of such an entry."""
+    read = of_version(orjson.loads(entry[1:]))
+    request = make(read["user"], read["name"], read["at_ms"], bytes.fromhex(read["arguments"]))
+    if "error" in read:
+        code, given, details = read["error"]
+        kind: type[SignalingError] = BY_CODE[code]
+        request.error = kind(*given, **details)
+    elif "group" in read:
+        request.result = GroupRecord.from_builtins(read["group"])
     else:
-        raise ValueError(
-            f"journal: an entry of the unknown kind {kind!r}; is it of a newer version?"
+        request.result = read.get("id")
+    return request
+
+
+def of_builtins(kind: bytes, values: dict[str, Any]) -> bytes:
+    """Return an entry of a kind that is written as JSON."""
+    return kind + orjson.dumps({"v": VERSION, **values})
+
+
+def builtins_of(entry: bytes) -> dict[str, Any]:
+    """Return the values of an entry that is written as JSON."""
+    return of_version(orjson.loads(entry[1:]))
+
+
+def of_version(read: dict[str, Any]) -> dict[str, Any]:
+    """Return what was read, or refuse it where another version wrote it."""
+    if read.get("v") != VERSION:
+        raise UnknownVersion(
+            f"journal: an entry of version {read.get('v')!r}; this program reads version "
+            f"{VERSION}, so open it with the program that wrote it"
         )
+    return read

@@ -93,10 +93,10 @@ def tell_before_durable(patch: Patch) -> None:
 def answer_never(patch: Patch) -> None:
     """Who waits for the journal is forgotten."""
 
-    async def wait(self: Any) -> None:
-        await asyncio.get_running_loop().create_future()
+    def arrive(self: Any) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
 
-    patch(Writer, "wait", wait)
+    patch(Writer, "arrive", arrive)
 
 
 def answer_late(patch: Patch) -> None:
@@ -113,6 +113,7 @@ def answer_late(patch: Patch) -> None:
 
         hub._perform = slow
 
+    take_general_way(patch)
     after_opening(patch, open_and_break)
 
 

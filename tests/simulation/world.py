@@ -24,6 +24,7 @@ from simulation.people import Login, Place
 
 from pysignal import Hub, Invitation, Limits, SignalingError, SignalingEvent
 from pysignal.journal import MemoryJournal
+from pysignal.journal.entries import MACHINE
 
 USERS = ["amy", "bob", "cy", "dee"]
 LIFETIME_S = 40
@@ -38,7 +39,7 @@ ROOMY = 512
 
 
 class SimulatedJournal(MemoryJournal):
-    """Keeps records after a while of virtual time; a failing append keeps some of them, or none.
+    """Keeps records after a while of virtual time; a failing append keeps all of them, or none.
 
     Attributes:
         decisions: how many commits of the machine are durable.
@@ -52,17 +53,17 @@ class SimulatedJournal(MemoryJournal):
 
     def restart(self, *, fails: bool) -> None:
         """Let a hub begin on what is there; a journal that fails does so after some records."""
-        self.decisions = sum(record[:1] == b"M" for record in self._records)
+        self.decisions = sum(record[:1] == MACHINE for record in self._records)
         self.fails_at = len(self._records) + self._rng.randint(2, 60) if fails else None
 
     async def append(self, records: Sequence[bytes], expected_position: int) -> None:
         await asyncio.sleep(self._rng.choice([0, 0, 0.001, 0.02, LATENCY_MAX_S]))
         if self.fails_at is not None and len(self._records) >= self.fails_at:
-            kept = records[: self._rng.randint(0, len(records))]
-            await super().append(kept, expected_position) if kept else None
+            if self._rng.random() < 0.5:
+                await super().append(records, expected_position)
             raise OSError("the disk of this world has failed")
         await super().append(records, expected_position)
-        self.decisions += sum(record[:1] == b"M" for record in records)
+        self.decisions += sum(record[:1] == MACHINE for record in records)
 
 
 class Stopwatch:
