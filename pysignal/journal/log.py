@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from functools import partial
+from os import PathLike, fspath
 from typing import Final, NamedTuple, TypeVar
 
 from pysignal.clock import stopwatch_ns
@@ -45,6 +45,7 @@ from pysignal.journal.files import (
     START_SIZE,
     encode_start,
     new_name,
+    read_records,
     segment_name,
     snapshot_name,
     sort_out,
@@ -98,7 +99,7 @@ class LogJournal(Journal):
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | PathLike[str],
         *,
         segment_bytes: int = SEGMENT_BYTES,
         snapshot_bytes: int = SNAPSHOT_BYTES,
@@ -253,7 +254,7 @@ class LogJournal(Journal):
         for segment, end in zip(segments, ends, strict=True):
             if end > first:
                 run = frames.Run(frames.COMMIT, segment.first, segment.start)
-                yield from snapshots.read_records(self._disk, segment.name, run, first, end)
+                yield from read_records(self._disk, segment.name, run, first, end)
 
     # -- appending ---------------------------------------------------------------------------------
 
@@ -445,10 +446,10 @@ class LogJournal(Journal):
                 waiter.set_exception(OSError("the journal was closed"))
 
 
-def _disk_of(folder: str | os.PathLike[str]) -> Disk:
+def _disk_of(folder: str | PathLike[str]) -> Disk:
     from pysignal.journal.native_disk import NativeDisk
 
-    return NativeDisk(os.fspath(folder))
+    return NativeDisk(fspath(folder))
 
 
 async def _in_slices(work: Generator[None, None, _Result]) -> _Result:
