@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from functools import partial
 from os import PathLike, fspath
 from typing import Final, NamedTuple, TypeVar
@@ -168,6 +168,7 @@ class LogJournal(Journal):
         self._disk.open()
         self._failure = self._commit = self._snapshot = self.report = None
         self._saving = False
+        self._waiting.clear()
         try:
             found = await _in_slices(survey(self._disk))
             self._is_open = True
@@ -360,6 +361,9 @@ class LogJournal(Journal):
         except BaseException:
             self._give_up(new_name(snapshot_name(position)))
             raise
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()  # what it holds is not needed any more
         # From here on it happens, whether anybody waits for it or not.
         await self._submit(
             Lane.BEHIND,

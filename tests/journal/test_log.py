@@ -488,6 +488,26 @@ async def test_what_is_no_record_is_refused_and_changes_nothing(journal: LogJour
     await journal.append([b"one"], 0)
 
 
+async def test_a_snapshot_that_fails_lets_go_of_what_its_pieces_hold(
+    disk: SimulatedDisk, journal: LogJournal
+) -> None:
+    held = True
+
+    async def holding() -> AsyncIterator[bytes]:
+        nonlocal held
+        try:
+            async for piece in state(pieces=30, size=100_000):
+                yield piece
+        finally:
+            held = False
+
+    await journal.append([b"one"], 0)
+    disk.fault = lambda step: errno.ENOSPC if disk.lane is Lane.BEHIND else None
+    with pytest.raises(OSError, match="No space"):
+        await journal.save(1, holding())
+    assert not held
+
+
 @pytest.mark.parametrize("turns", range(30))
 async def test_a_snapshot_may_be_cancelled_at_any_time(
     disk: SimulatedDisk, journal: LogJournal, turns: int
