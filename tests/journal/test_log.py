@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable
 from random import Random
 
 import pytest
-
 from journal.simulated_disk import SimulatedDisk
+
 from pysignal.journal.disk import Create, Lane, Remove, Step, Sync, SyncFolder, Write
 from pysignal.journal.log import LogJournal
 
@@ -491,18 +491,21 @@ async def test_what_is_no_record_is_refused_and_changes_nothing(journal: LogJour
 async def test_a_snapshot_that_fails_lets_go_of_what_its_pieces_hold(
     disk: SimulatedDisk, journal: LogJournal
 ) -> None:
-    held = True
+    held: list[bool] = []
 
     async def holding() -> AsyncIterator[bytes]:
-        nonlocal held
+        held.append(True)
         try:
             async for piece in state(pieces=30, size=100_000):
                 yield piece
         finally:
-            held = False
+            held.clear()
+
+    def full(step: Step) -> int | None:
+        return errno.ENOSPC if held and disk.lane is Lane.BEHIND else None
 
     await journal.append([b"one"], 0)
-    disk.fault = lambda step: errno.ENOSPC if disk.lane is Lane.BEHIND else None
+    disk.fault = full
     with pytest.raises(OSError, match="No space"):
         await journal.save(1, holding())
     assert not held
