@@ -47,7 +47,7 @@ def test_what_fails_in_a_turn_of_a_hub_is_made_up_for_by_the_next(tmp_path: Path
     assert allocations > 50
     assert 0 < disconnected < allocations
     allocations, disconnected = map(int, journaled.split())
-    assert allocations > 100
+    assert allocations > 50
     assert disconnected == 0  # nothing is told in that turn
 
 
