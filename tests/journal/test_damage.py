@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from random import Random
 
 import pytest
+from journal.forgery import forged
+from journal.simulated_disk import File, SimulatedDisk
 from scale import scaled
 
-from journal.simulated_disk import File, SimulatedDisk
 from pysignal.journal import JournalDamaged, UnknownVersion
 from pysignal.journal.files import segment_name, snapshot_name
 from pysignal.journal.log import LogJournal
@@ -241,6 +242,51 @@ async def test_a_snapshot_that_is_cut_or_longer_is_damage() -> None:
         with pytest.raises((JournalDamaged, UnknownVersion)):
             await a_log(disk).open()
     await damaged({**contents, name: contents[name] + bytes(8)}, "something follows")
+
+
+@pytest.mark.parametrize("is_last", [False, True], ids=["in between", "the last"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"kind": 4}, {"position": 5}, {"previous": 5}, {"count": 3}, {"size": 13}],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_a_sound_commit_that_does_not_follow_is_damage(
+    changes: dict[str, int], is_last: bool
+) -> None:
+    """It is no torn one, whatever it is."""
+    contents, _, last = await written(3, 3)
+    name = segment_name(0)
+    at = last if is_last else 56
+    error = await damaged(
+        {**contents, name: forged(contents[name], at, changes)}, "does not belong here"
+    )
+    assert (error.file, error.offset) == (name, at)
+
+
+async def test_a_segment_that_does_not_go_on_from_the_one_before_is_damage() -> None:
+    contents, _, _ = await written(60, 90)
+    second = sorted(contents)[1]
+    changed = {**contents, second: forged(contents[second], 0, {"previous": 5})}
+    error = await damaged(changed, "does not go on where the log before it ends")
+    assert (error.file, error.offset) == (second, 0)
+
+
+@pytest.mark.parametrize("changes", [{"kind": 4}, {"position": 2}, {"previous": 5}], ids=str)
+async def test_an_end_that_is_none_of_its_snapshot_is_damage(changes: dict[str, int]) -> None:
+    contents, _, _ = await written(4, 9, snapshot_at=1)
+    name = snapshot_name(4)
+    end = len(contents[name]) - 32 - 24
+    await damaged({**contents, name: forged(contents[name], end, changes)}, "byte ")
+
+
+async def test_a_commit_of_another_version_is_refused() -> None:
+    contents, _, last = await written(4, 9, snapshot_at=1)
+    for name, at in ((segment_name(0), last), (snapshot_name(4), 56)):
+        changed = {**contents, name: forged(contents[name], at, {"version": 2})}
+        disk = disk_of(changed)
+        with pytest.raises(UnknownVersion, match=f"{name}, byte {at}.*newer"):
+            await a_log(disk).open()
+        assert contents_of(disk) == changed
 
 
 @pytest.mark.parametrize("version", [0, 2, 258])

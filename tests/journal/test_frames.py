@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from random import Random
 
 import pytest
+from journal.forgery import HEAD, forged, sealed
 
 from pysignal.journal import frames
-
-HEAD = struct.Struct("<IHBBIIQII")
-
-
-def resealed(frame: bytes) -> bytes:
-    """Return a frame with a checksum that fits it."""
-    previous = HEAD.unpack_from(frame)[-2]
-    own = frames.checksum(frame[32:], frames.checksum(frame[:28], previous))
-    return frame[:28] + own.to_bytes(4, "little") + frame[32:]
 
 
 def test_the_checksum_is_crc_32c() -> None:
@@ -47,7 +38,7 @@ def test_a_frame_is_as_documented() -> None:
         [b"one", b"", b"three"],
     )
     assert frames.decode(b"12345678" + frame, 8) == frames.decode(frame)
-    assert resealed(frame) == frame
+    assert sealed(frame) == frame
 
 
 @pytest.mark.parametrize(
@@ -117,9 +108,7 @@ def test_a_run_yields_what_it_is_asked_for() -> None:
 def test_a_run_says_why_it_ends(change: dict[str, int], stop: int) -> None:
     first, checksum = frames.encode(frames.COMMIT, 10, 5, [b"one", b"two", b"three"])
     second, _ = frames.encode(frames.COMMIT, 13, checksum, [b"1", b"2", b"three"])
-    names = ("magic", "version", "kind", "zero", "size", "count", "position", "previous", "own")
-    head = dict(zip(names, HEAD.unpack_from(second), strict=True)) | change
-    changed = resealed(HEAD.pack(*head.values()) + second[32:])
+    changed = forged(second, 0, change)
     run = frames.Run(frames.COMMIT, 10, 5)
     assert run.check(first + changed) == len(first)
     assert run.stop == stop
