@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-
 from journal.simulated_disk import SimulatedDisk
+
 from pysignal.journal import Journal, JournalInUse, MemoryJournal, NotOwner
 from pysignal.journal.log import LogJournal
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from scale import scaled
-
 from journal.crashes import crash_side_by_side
+from scale import scaled
 
 
 def test_nothing_acknowledged_is_lost_in_any_crash() -> None:
