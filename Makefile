@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON PYSIGNAL_BUILD
 
-.PHONY: demo test histories fuzz lint types model asan soak soak-ids mutants coverage bench bench-quick setup clean
+.PHONY: demo test histories torture fuzz lint types model asan soak soak-ids mutants coverage bench bench-quick setup clean
 
 demo: setup  ## thousands of real invitations, each outcome checked
 	@$(BIN)/pysignal demo $(ARGS)
@@ -19,6 +19,10 @@ test: setup  ## all tests
 histories: setup  ## random histories against a model: N of them from SEED, OVER=hub|machine|both
 	@PYTHONPATH=tests $(BIN)/python -m oracle.bulk \
 		--count $(or $(N),100000) --seed $(or $(SEED),0) --over $(or $(OVER),both) $(ARGS)
+
+torture: setup  ## crashes of the log on a simulated disk: N of them from SEED
+	@PYTHONPATH=tests nice -n 10 $(BIN)/python -m journal.crashes \
+		--count $(or $(N),1000000) --seed $(or $(SEED),0) $(ARGS)
 
 fuzz: setup  ## histories that a fuzzer makes up, for SECONDS
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \

@@ -26,7 +26,7 @@ from rival_programs import Floor, naive_module
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-SUBJECTS = ("ids", "roster", "wheel", "machine", "hub", "groups", "timers")
+SUBJECTS = ("ids", "roster", "wheel", "machine", "hub", "groups", "timers", "durable", "recovery")
 SIZES = (1_000, 100_000, 1_000_000)
 
 ROWS = pytest.StashKey[list[Row]]()

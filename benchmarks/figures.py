@@ -25,6 +25,13 @@ NAMES = (
     "timer_early_1e6",
     "timer_late_ms_p99_1e6",
     "flatness_1e3_1e7",
+    "durable_cycles_per_s",
+    "durable_cpu_us_per_record",
+    "durable_ack_over_fdatasync_p50",
+    "durable_ack_over_fdatasync_p99",
+    "durable_busy_ack_ms_p99",
+    "recover_seconds_1e6",
+    "snapshot_hold_ms_max",
 )
 FROM_FLOOR = tuple(name for name in NAMES if "_vs_floor" in name or name.startswith("flatness"))
 

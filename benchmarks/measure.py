@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-NS, PER_SECOND, SECONDS, MS = "ns", "/s", "s", "ms"
+NS, US, PER_SECOND, SECONDS, MS = "ns", "us", "/s", "s", "ms"
 BYTES, COUNT, TIMES, SHARE = "bytes", "events", "times", "share"
 
 # Runs of each; fewer where one takes seconds.
@@ -57,8 +57,8 @@ class Row:
     Attributes:
         what: what one operation is.
         size: how many are open, armed, asked or online.
-        unit: of every figure in the row: NS per operation, PER_SECOND, SECONDS or MS of a whole,
-            BYTES, COUNT, TIMES or SHARE.
+        unit: of every figure in the row: NS or US per operation, PER_SECOND, SECONDS or MS of a
+            whole, BYTES, COUNT, TIMES or SHARE.
         ours: our figure, one a run.
         rivals: each rival's, by its name, one a run.
         subject: the file that it comes from.

@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pysignal.engine.binary cimport writer_t
 from pysignal.engine.core cimport core_t
 from pysignal.engine.entropy cimport Entropy
 from pysignal.engine.texts cimport spelled_t
@@ -24,6 +25,7 @@ cdef class Machine:
     cdef uint32_t invitees_max
     cdef uint32_t recorded      # facts at the head that were recorded and not taken yet
     cdef readonly bint journaled
+    cdef writer_t scratch       # for records and slices
     cdef uint32_t *numbers      # scratch for one list of invitees
     cdef uint32_t numbers_room
 

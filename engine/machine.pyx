@@ -15,6 +15,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from pysignal.engine.audit cimport NO_MEMORY_TO_AUDIT, core_audit
+from pysignal.engine.binary cimport writer_free
 from pysignal.engine.core cimport (
     ANSWERED,
     BAD_NUMBER,
@@ -53,7 +54,7 @@ from pysignal.engine.core cimport (
 from pysignal.engine.events cimport drop_rolls, events_of
 from pysignal.engine.facts cimport FACT_ACCEPTED, FACT_CANCELLED, RELEASES, fact_t, facts_waiting
 from pysignal.engine.ids cimport SHARD_BITS, id_blank, id_fill, id_key, id_parse, invite_id_t
-from pysignal.engine.records cimport encode_record, hash_state
+from pysignal.engine.records cimport hash_state, records_of
 from pysignal.engine.roster cimport ACCEPTED, PENDING, REJECTED
 from pysignal.engine.slab cimport NONE
 from pysignal.engine.store cimport tombstone_due
@@ -163,6 +164,7 @@ cdef class Machine:
                 release(invitation_at(&self.core, slot).data)
         core_free(&self.core)
         spelled_free(&self.spelled)
+        writer_free(&self.scratch)
         free(self.numbers)
 
     # -- operations --------------------------------------------------------------------------------
@@ -461,15 +463,11 @@ cdef class Machine:
 
         Only where the machine is `journaled`; otherwise facts are forgotten by `take` alone.
         """
-        cdef uint32_t waiting = facts_waiting(&self.core.facts), at
-        cdef fact_t fact        # a copy: making the record may run code that moves the queue
-        cdef list out = []
+        cdef list out
         if not self.journaled:
             raise ValueError("records: this machine was made without `journaled`")
-        for at in range(self.recorded, waiting):
-            fact = self.core.facts.items[self.core.facts.head + at]
-            out.append(encode_record(&self.core, &fact, self.users, self.groups))
-        self.recorded = waiting
+        out = records_of(&self.core, self.recorded, &self.scratch, self.users, self.groups)
+        self.recorded = facts_waiting(&self.core.facts)
         return out
 
     def take(self, unsigned long long up_to=0xFFFFFFFFFFFFFFFF):

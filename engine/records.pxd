@@ -20,72 +20,58 @@ little-endian. A name has one byte of length before it, data has four.
 An absent name is empty: no user has an empty name. Texts are UTF-8; a lone surrogate passes as
 three bytes, so that whatever the machine took can be recorded.
 
-Decoding is all or nothing: a `Record` or an `Image` has been read to its end and has a sound form.
+Encoding asks for memory for the writer and for the bytes alone, and runs no other code: what fails
+in the middle has changed nothing. Decoding makes no objects: a `record_t` or an `image_t` refers to
+texts inside the bytes it was read from. It is all or nothing: what comes back has been read to its
+end and has a sound form. Who is who is the reader's business, as that needs the names.
 """
 
-cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from pysignal.engine.binary cimport reader_t, span_t, writer_t
 from pysignal.engine.core cimport core_t, invitation_t, opening_t
 from pysignal.engine.facts cimport fact_t
 from pysignal.engine.users cimport Names
 
-cdef enum: FORMAT_VERSION = 1
+cdef enum:
+    FORMAT_VERSION = 1
+    IMAGE_FREE = 9          # bytes of a free slot: no image is shorter
 
-cdef bytes encode_record(const core_t *c, const fact_t *fact, Names users, Names groups)
+ctypedef struct record_t:
+    fact_t fact             # numbers, handles and the slot are still to be filled in
+    opening_t opening       # of an opening: flags and count
+    uint64_t deadline_ms    # likewise
+    span_t actor            # empty for none
+    span_t subject          # likewise
+    span_t group            # likewise
+    span_t data
+    reader_t invitees       # of an opening: names
+
+ctypedef struct image_t:
+    invitation_t one        # numbers and data are still to be filled in
+    uint64_t deadline_ms
+    span_t inviter
+    span_t invitee          # unless LISTED
+    span_t group            # LISTED: empty for none
+    span_t data
+    uint32_t answers        # LISTED
+    uint32_t accept_limit   # likewise
+    uint32_t count          # likewise, of invitees
+    reader_t entries        # likewise, for `get_entry`
+
+ctypedef struct entry_image_t:
+    span_t user
+    uint64_t ended_position
+    uint16_t device
+    uint8_t status
+    uint8_t marks
+
+cdef list records_of(const core_t *c, uint32_t first, writer_t *w, Names users, Names groups)
 cdef int encode_image(
-    bytearray out, const core_t *c, uint32_t slot, Names users, Names groups,
+    writer_t *w, const core_t *c, uint32_t slot, Names users, Names groups,
 ) except -1
+cdef int foresee_image(const core_t *c, uint32_t slot, Names users) except -1
 cdef str hash_state(const core_t *c, Names users, Names groups)
-cdef Record decode_record(bytes source)
-cdef Image decode_image(Reader reader, uint32_t slot)
-
-
-@cython.final
-cdef class Reader:
-    """A cursor over encoded bytes; reading past the end is a ValueError."""
-
-    cdef const uint8_t *at
-    cdef Py_ssize_t left
-    cdef object owner
-
-    cdef const uint8_t *skip(self, Py_ssize_t count) except NULL
-    cdef uint8_t u8(self) except? 255
-    cdef uint16_t u16(self) except? 65535
-    cdef uint32_t u32(self) except? 0xFFFFFFFF
-    cdef uint64_t u64(self) except? 0xFFFFFFFFFFFFFFFF
-    cdef str text(self, Py_ssize_t size)
-    cdef str name(self)
-    cdef str user(self)
-    cdef str data(self)
-
-
-@cython.final
-cdef class Record:
-    """One record, read: a fact whose numbers, handles and slot are still to be filled in."""
-
-    cdef fact_t fact
-    cdef opening_t opening      # of an opening: flags and count
-    cdef uint64_t deadline_ms   # likewise
-    cdef str actor              # "" for none
-    cdef str subject            # likewise
-    cdef str group              # likewise
-    cdef str data
-    cdef list invitees
-
-
-@cython.final
-cdef class Image:
-    """One slot of a snapshot, read: an invitation whose numbers are still to be filled in."""
-
-    cdef uint32_t slot
-    cdef invitation_t one
-    cdef uint64_t deadline_ms
-    cdef str inviter
-    cdef str invitee            # LISTED: ""
-    cdef str group              # "" for none
-    cdef str data
-    cdef uint32_t answers
-    cdef uint32_t accept_limit
-    cdef list invitees          # LISTED: names
-    cdef list entries           # (status, marks, device, ended position) of each of them
+cdef int decode_record(bytes source, record_t *record) except -1
+cdef int decode_image(reader_t *r, uint32_t slot, image_t *image) except -1
+cdef int get_entry(reader_t *r, entry_image_t *entry) except -1

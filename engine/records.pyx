@@ -1,14 +1,32 @@
-"""Encoding and decoding of records and images (see `records.pxd` for the format).
-
-Lists are filled by loops, not by comprehensions of calls: what Cython 3.3 makes of those gives an
-item back twice when there is no memory to append it.
-"""
+"""Encoding and decoding of records and images (see `records.pxd` for the format)."""
 
 from hashlib import blake2b
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pysignal.engine.binary cimport (
+    get_data,
+    get_name,
+    get_u8,
+    get_u16,
+    get_u32,
+    get_u64,
+    get_user,
+    left,
+    need,
+    put_u8,
+    put_u16,
+    put_u32,
+    put_u64,
+    put_utf8,
+    utf8_size,
+    writer_clear,
+    writer_free,
+    writer_reserve,
+    writer_wrote,
+)
 from pysignal.engine.core cimport (
     CALLED_OFF,
     DAY_MS,
@@ -19,282 +37,321 @@ from pysignal.engine.core cimport (
     TIMEOUT_DAYS_MAX,
     core_find,
     core_id,
-    core_t,
     deadline_of,
     ended_by,
     ended_ms,
     ended_position,
     invitation_at,
-    invitation_t,
     list_at,
     list_t,
     opened_ms,
     set_ended,
 )
-from pysignal.engine.facts cimport FACT_KINDS, FACT_OPENED, REASONS, fact_t
+from pysignal.engine.facts cimport FACT_KINDS, FACT_OPENED, REASONS, facts_waiting
 from pysignal.engine.roster cimport PENDING, STATUSES, entry_at, entry_ended, entry_t, roster_next
-from pysignal.engine.slab cimport NONE
-from pysignal.engine.texts cimport text_of
+from pysignal.engine.slab cimport NONE, pysignal_prefetch
+from pysignal.engine.users cimport NAME_BYTES_MAX
 
+cdef extern from *:
+    # Without a reference of its own.
+    PyObject *item_of "PyList_GET_ITEM"(PyObject *names, Py_ssize_t number) noexcept
 
-cdef inline int put(bytearray out, const void *value, Py_ssize_t size) except -1:
-    out += (<const char *>value)[:size]
-    return 0
+cdef enum:
+    NAME_ROOM = NAME_BYTES_MAX + 1
+    RECORD_HEAD = 53            # bytes before the first name
+    RECORD_ROOM = RECORD_HEAD + 4 + 13 + 4 * NAME_ROOM  # without the data and a list
+    ENTRY_TAIL = 12             # bytes of an image's entry after the name
+    ENTRIES = 64                # of a list, for which room is made at once: a power of two
+    IMAGE_HEAD = 59             # bytes that follow, up to the first name
+    IMAGE_ROOM = IMAGE_FREE + IMAGE_HEAD + 4 + 12 + 3 * NAME_ROOM   # without data and entries
 
+# How many facts ahead of the one that is recorded names and data are asked for, and how many
+# invitees of a list, so that they need not be waited for.
+cdef enum: AHEAD = 4
 
-cdef inline int put_u8(bytearray out, uint8_t value) except -1:
-    return put(out, &value, 1)
+# Users whose names are in the cache anyway.
+cdef enum: CACHED = 4096
 
-
-cdef inline int put_u16(bytearray out, uint16_t value) except -1:
-    return put(out, &value, 2)
-
-
-cdef inline int put_u32(bytearray out, uint32_t value) except -1:
-    return put(out, &value, 4)
-
-
-cdef inline int put_u64(bytearray out, uint64_t value) except -1:
-    return put(out, &value, 8)
-
-
-cdef inline bytes encode(str text):
-    return text.encode("utf-8", "surrogatepass")
-
-
-cdef inline int put_name(bytearray out, Names names, uint32_t number) except -1:
-    cdef bytes text = b"" if number == NONE else encode(names.name(number))
-    put_u8(out, <uint8_t>len(text))
-    out += text
-    return 0
-
-
-cdef inline int put_data(bytearray out, uint64_t handle) except -1:
-    cdef bytes text = encode(text_of(handle))
-    put_u32(out, <uint32_t>len(text))
-    out += text
-    return 0
+# Bytes of images that are hashed at once.
+cdef enum: HASHED = 1 << 16
 
 
 # -- encoding --------------------------------------------------------------------------------------
 
-cdef bytes encode_record(const core_t *c, const fact_t *fact, Names users, Names groups):
-    """The record of a fact that still waits."""
-    cdef bytearray out = bytearray()
+cdef inline uint8_t *put_name(uint8_t *at, Names names, uint32_t number) noexcept:
+    """A name has room for NAME_BYTES_MAX bytes: none is longer."""
+    cdef uint8_t *end = at + 1
+    if number != NONE:
+        end = put_utf8(end, item_of(<PyObject *>names.names, number))
+    at[0] = <uint8_t>(end - at - 1)
+    return end
+
+
+cdef inline size_t size_of(uint64_t handle) noexcept:
+    """Bytes of the data behind a handle."""
+    return utf8_size(<PyObject *><void *>handle) if handle else 0
+
+
+cdef inline uint8_t *put_data(uint8_t *at, uint64_t handle, size_t size) noexcept:
+    at = put_u32(at, <uint32_t>size)
+    return put_utf8(at, <PyObject *><void *>handle) if size else at
+
+
+cdef list records_of(const core_t *c, uint32_t first, writer_t *w, Names users, Names groups):
+    """The records of all facts that wait, from the one at `first` on."""
+    cdef uint32_t waiting = facts_waiting(&c.facts), at
+    cdef const fact_t *facts = c.facts.items + c.facts.head
+    cdef bint is_large = c.users.table.top > CACHED
+    cdef list out = []
+    for at in range(first, waiting):
+        if is_large and at + AHEAD < waiting:
+            foresee(c, &facts[at + AHEAD], users)
+        w.used = 0
+        encode_record(w, c, &facts[at], users, groups)
+        out.append(PyBytes_FromStringAndSize(<char *>w.start, w.used))
+    writer_clear(w)
+    return out
+
+
+cdef inline int foresee(const core_t *c, const fact_t *fact, Names users) except -1:
+    """Have the names of a fact brought into the cache, and its data."""
     cdef const invitation_t *one = invitation_at(c, fact.slot)
-    cdef const list_t *asked
+    pysignal_prefetch(<const void *>fact.data)
+    if fact.actor != NONE:
+        users.foresee(fact.actor)
+    if fact.kind == FACT_OPENED and not one.flags & LISTED:
+        users.foresee(one.invitee)
+    elif fact.subject != NONE:
+        users.foresee(fact.subject)
+    return 0
+
+
+cdef int encode_record(
+    writer_t *w, const core_t *c, const fact_t *fact, Names users, Names groups,
+) except -1:
+    """Append the record of a fact that still waits."""
+    cdef size_t size = size_of(fact.data)
+    cdef uint8_t *at = writer_reserve(w, RECORD_ROOM + size)
+    cdef const invitation_t *one
+    at = put_u8(at, FORMAT_VERSION)
+    at = put_u8(at, fact.kind)
+    at = put_u8(at, fact.reason)
+    at = put_u8(at, fact.flags)
+    at = put_u64(at, fact.position)
+    at = put_u64(at, fact.time_ms)
+    at = put_u64(at, fact.id.high)
+    at = put_u64(at, fact.id.low)
+    at = put_u32(at, fact.seq)
+    at = put_u32(at, fact.data_version)
+    at = put_u32(at, fact.affected)
+    at = put_u32(at, fact.device)
+    at = put_u8(at, fact.marks)
+    at = put_name(at, users, fact.actor)
+    at = put_name(at, users, fact.subject)
+    at = put_data(at, fact.data, size)
+    if fact.kind == FACT_OPENED:
+        one = invitation_at(c, fact.slot)
+        at = put_u8(at, one.flags & ~MARKS)     # marks have records of their own
+        at = put_u64(at, deadline_of(c, fact.slot, fact.time_ms))
+        if one.flags & LISTED:
+            writer_wrote(w, at)
+            return encode_asked(w, c, list_at(c, one.invitee), users, groups)
+        at = put_name(at, groups, NONE)
+        at = put_u32(at, 1)
+        at = put_name(at, users, one.invitee)
+    writer_wrote(w, at)
+    return 0
+
+
+cdef int encode_asked(
+    writer_t *w, const core_t *c, const list_t *asked, Names users, Names groups,
+) except -1:
+    """Append the group of a new list and who is asked."""
+    cdef uint8_t *at = writer_reserve(w, NAME_ROOM + 4)
     cdef uint32_t ref = NONE, index = NONE
-    put_u8(out, FORMAT_VERSION)
-    put_u8(out, fact.kind)
-    put_u8(out, fact.reason)
-    put_u8(out, fact.flags)
-    put_u64(out, fact.position)
-    put_u64(out, fact.time_ms)
-    put_u64(out, fact.id.high)
-    put_u64(out, fact.id.low)
-    put_u32(out, fact.seq)
-    put_u32(out, fact.data_version)
-    put_u32(out, fact.affected)
-    put_u32(out, fact.device)
-    put_u8(out, fact.marks)
-    put_name(out, users, fact.actor)
-    put_name(out, users, fact.subject)
-    put_data(out, fact.data)
-    if fact.kind != FACT_OPENED:
-        return bytes(out)
-    put_u8(out, one.flags & ~MARKS)     # marks have records of their own
-    put_u64(out, deadline_of(c, fact.slot, fact.time_ms))
-    if not one.flags & LISTED:
-        put_name(out, groups, NONE)
-        put_u32(out, 1)
-        put_name(out, users, one.invitee)
-        return bytes(out)
-    asked = list_at(c, one.invitee)
-    put_name(out, groups, asked.group)
-    put_u32(out, asked.roster.count)
+    at = put_name(at, groups, asked.group)
+    at = put_u32(at, asked.roster.count)
     while True:
         ref = roster_next(&c.pages, &asked.roster, ref, index)
         if ref == NONE:
-            return bytes(out)
+            break
         index += 1
-        put_name(out, users, entry_at(&c.pages, ref).user)
+        if index % ENTRIES == 0:
+            writer_wrote(w, at)
+            at = writer_reserve(w, ENTRIES * NAME_ROOM)
+        at = put_name(at, users, entry_at(&c.pages, ref).user)
+    writer_wrote(w, at)
+    return 0
+
+
+cdef int foresee_image(const core_t *c, uint32_t slot, Names users) except -1:
+    """Have the names and the data of a slot brought into the cache."""
+    cdef const invitation_t *one = invitation_at(c, slot)
+    if one.state == FREE_SLOT:
+        return 0
+    users.foresee(one.inviter)
+    if not one.flags & LISTED:
+        users.foresee(one.invitee)
+    if one.state == OPEN:
+        pysignal_prefetch(<const void *>one.data)
+    return 0
 
 
 cdef int encode_image(
-    bytearray out, const core_t *c, uint32_t slot, Names users, Names groups,
+    writer_t *w, const core_t *c, uint32_t slot, Names users, Names groups,
 ) except -1:
     """Append one slot as it is now."""
     cdef const invitation_t *one = invitation_at(c, slot)
-    cdef const list_t *asked
-    cdef const entry_t *entry
-    cdef uint32_t ref = NONE, index = NONE
     cdef bint is_open = one.state == OPEN
     cdef uint64_t since_ms = c.wheel.now if is_open else ended_ms(one)
-    put_u32(out, slot)
-    put_u32(out, one.generation)
-    put_u8(out, one.state)
+    cdef uint64_t data = one.data if is_open else 0
+    cdef size_t size = size_of(data)
+    cdef uint8_t *at = writer_reserve(w, IMAGE_ROOM + size)
+    at = put_u32(at, slot)
+    at = put_u32(at, one.generation)
+    at = put_u8(at, one.state)
     if one.state == FREE_SLOT:
+        writer_wrote(w, at)
         return 0
-    put_u8(out, one.status)
-    put_u8(out, one.flags)
-    put_u8(out, one.reason)
-    put_u64(out, one.secret)
-    put_u64(out, one.position)
-    put_u64(out, opened_ms(one, since_ms))
-    put_u64(out, deadline_of(c, slot, since_ms) if is_open else 0)
-    put_u64(out, 0 if is_open else ended_position(one))
-    put_u64(out, 0 if is_open else since_ms)
-    put_u32(out, 0 if is_open else ended_by(one))
-    put_u32(out, one.data_version)
-    put_name(out, users, one.inviter)
-    put_data(out, one.data if is_open else 0)
-    if not one.flags & LISTED:
-        put_name(out, users, one.invitee)
-        return 0
-    asked = list_at(c, one.invitee)
-    put_name(out, groups, asked.group)
-    put_u32(out, asked.answers)
-    put_u32(out, asked.accept_limit)
-    put_u32(out, asked.roster.count)
+    at = put_u8(at, one.status)
+    at = put_u8(at, one.flags)
+    at = put_u8(at, one.reason)
+    at = put_u64(at, one.secret)
+    at = put_u64(at, one.position)
+    at = put_u64(at, opened_ms(one, since_ms))
+    at = put_u64(at, deadline_of(c, slot, since_ms) if is_open else 0)
+    at = put_u64(at, 0 if is_open else ended_position(one))
+    at = put_u64(at, 0 if is_open else since_ms)
+    at = put_u32(at, 0 if is_open else ended_by(one))
+    at = put_u32(at, one.data_version)
+    at = put_name(at, users, one.inviter)
+    at = put_data(at, data, size)
+    if one.flags & LISTED:
+        writer_wrote(w, at)
+        return encode_list(w, c, list_at(c, one.invitee), users, groups)
+    at = put_name(at, users, one.invitee)
+    writer_wrote(w, at)
+    return 0
+
+
+cdef int encode_list(
+    writer_t *w, const core_t *c, const list_t *asked, Names users, Names groups,
+) except -1:
+    """Append a list: its group, its counts, and where each invitee stands."""
+    cdef uint8_t *at = writer_reserve(w, NAME_ROOM + 12)
+    cdef const entry_t *entry
+    cdef uint32_t ref = NONE, index = NONE
+    at = put_name(at, groups, asked.group)
+    at = put_u32(at, asked.answers)
+    at = put_u32(at, asked.accept_limit)
+    at = put_u32(at, asked.roster.count)
     while True:
         ref = roster_next(&c.pages, &asked.roster, ref, index)
         if ref == NONE:
-            return 0
+            break
         index += 1
+        if index % ENTRIES == 0:
+            writer_wrote(w, at)
+            at = writer_reserve(w, ENTRIES * (NAME_ROOM + ENTRY_TAIL))
         entry = entry_at(&c.pages, ref)
-        put_name(out, users, entry.user)
-        put_u8(out, entry.status)
-        put_u8(out, entry.marks)
-        put_u16(out, entry.device)
-        put_u64(out, 0 if entry.status <= PENDING else entry_ended(entry))
+        at = put_name(at, users, entry.user)
+        at = put_u8(at, entry.status)
+        at = put_u8(at, entry.marks)
+        at = put_u16(at, entry.device)
+        at = put_u64(at, 0 if entry.status <= PENDING else entry_ended(entry))
+    writer_wrote(w, at)
+    return 0
 
 
 cdef str hash_state(const core_t *c, Names users, Names groups):
     """A hash of everything that is open or remembered, with names and texts, 32 hex digits."""
-    cdef bytearray image = bytearray()
+    cdef writer_t w
+    cdef uint8_t *at
     cdef uint32_t slot
+    cdef int status
+    w.start = NULL
+    w.used = w.room = 0
     digest = blake2b(digest_size=16)
-    for slot in range(c.invitations.top):
-        if core_find(c, core_id(c, slot)) != slot:
-            continue
-        image.clear()
-        encode_image(image, c, slot, users, groups)
-        digest.update(image)
-    image.clear()
-    put_u64(image, c.position)
-    put_u64(image, c.wheel.now)
-    put(image, c.counts.invitees, STATUSES * sizeof(uint64_t))
-    digest.update(image)
+    try:
+        for slot in range(c.invitations.top):
+            if core_find(c, core_id(c, slot)) != slot:
+                continue
+            encode_image(&w, c, slot, users, groups)
+            if w.used > HASHED:
+                digest.update(PyBytes_FromStringAndSize(<char *>w.start, w.used))
+                w.used = 0
+        at = writer_reserve(&w, (2 + STATUSES) * sizeof(uint64_t))
+        at = put_u64(at, c.position)
+        at = put_u64(at, c.wheel.now)
+        for status in range(STATUSES):
+            at = put_u64(at, c.counts.invitees[status])
+        writer_wrote(&w, at)
+        digest.update(PyBytes_FromStringAndSize(<char *>w.start, w.used))
+    finally:
+        writer_free(&w)
     return digest.hexdigest()
 
 
 # -- decoding --------------------------------------------------------------------------------------
 
-cdef class Reader:
-    """A cursor over encoded bytes; reading past the end is a ValueError."""
-
-    def __cinit__(self, bytes source not None):
-        self.owner = source
-        self.at = source
-        self.left = len(source)
-
-    def __len__(self):
-        return self.left
-
-    cdef const uint8_t *skip(self, Py_ssize_t count) except NULL:
-        cdef const uint8_t *here = self.at
-        if count > self.left:
-            raise ValueError("the record is cut short")
-        self.at += count
-        self.left -= count
-        return here
-
-    cdef uint8_t u8(self) except? 255:
-        return self.skip(1)[0]
-
-    cdef uint16_t u16(self) except? 65535:
-        cdef uint16_t value
-        memcpy(&value, self.skip(2), 2)
-        return value
-
-    cdef uint32_t u32(self) except? 0xFFFFFFFF:
-        cdef uint32_t value
-        memcpy(&value, self.skip(4), 4)
-        return value
-
-    cdef uint64_t u64(self) except? 0xFFFFFFFFFFFFFFFF:
-        cdef uint64_t value
-        memcpy(&value, self.skip(8), 8)
-        return value
-
-    cdef str text(self, Py_ssize_t size):
-        cdef const char *start = <const char *>self.skip(size)
-        return start[:size].decode("utf-8", "surrogatepass") if size else ""
-
-    cdef str name(self):
-        return self.text(self.u8())
-
-    cdef str user(self):
-        """A name that must be there."""
-        cdef str name = self.name()
-        if not name:
-            raise ValueError("a user has an empty name")
-        return name
-
-    cdef str data(self):
-        return self.text(self.u32())
-
-
-cdef class Record:
-    """One record, read: a fact whose numbers, handles and slot are still to be filled in."""
-
-
-cdef Record decode_record(bytes source):
-    cdef Reader reader = Reader(source)
-    cdef Record record = Record()
+cdef int decode_record(bytes source, record_t *record) except -1:
+    """Read a record whose bytes somebody holds as long as `record` is used."""
     cdef fact_t *fact = &record.fact
-    version = reader.u8()
+    cdef reader_t r
+    cdef uint8_t version
+    r.at = source
+    r.end = r.at + len(source)
+    need(&r, 1)
+    version = get_u8(&r)
     if version != FORMAT_VERSION:
         raise ValueError(f"record: version {version} is unknown, this engine reads version 1")
-    fact.kind = reader.u8()
-    fact.reason = reader.u8()
-    fact.flags = reader.u8()
-    fact.position = reader.u64()
-    fact.time_ms = reader.u64()
-    fact.id.high = reader.u64()
-    fact.id.low = reader.u64()
-    fact.seq = reader.u32()
-    fact.data_version = reader.u32()
-    fact.affected = reader.u32()
-    fact.device = reader.u32()
-    fact.marks = reader.u8()
-    record.actor = reader.name()
-    record.subject = reader.name()
-    record.data = reader.data()
+    need(&r, RECORD_HEAD - 1)
+    fact.kind = get_u8(&r)
+    fact.reason = get_u8(&r)
+    fact.flags = get_u8(&r)
+    fact.position = get_u64(&r)
+    fact.time_ms = get_u64(&r)
+    fact.id.high = get_u64(&r)
+    fact.id.low = get_u64(&r)
+    fact.seq = get_u32(&r)
+    fact.data_version = get_u32(&r)
+    fact.affected = get_u32(&r)
+    fact.device = get_u32(&r)
+    fact.marks = get_u8(&r)
+    fact.data = 0
+    fact.subject = NONE
+    get_name(&r, &record.actor)
+    get_name(&r, &record.subject)
+    get_data(&r, &record.data)
     if not FACT_OPENED <= fact.kind < FACT_KINDS or fact.reason >= REASONS:
         raise ValueError(f"record: kind {fact.kind} or reason {fact.reason} is unknown")
     if fact.marks & ~MARKS:
         raise ValueError(f"record: marks {fact.marks} are unknown")
     if fact.kind == FACT_OPENED:
-        decode_opening(reader, record)
-    if reader.left:
+        decode_opening(&r, record)
+    if left(&r):
         raise ValueError("record: longer than it says")
-    return record
+    return 0
 
 
-cdef int decode_opening(Reader reader, Record record) except -1:
+cdef int decode_opening(reader_t *r, record_t *record) except -1:
     cdef opening_t *o = &record.opening
+    cdef span_t user
     cdef uint32_t _
-    o.flags = reader.u8()
-    record.deadline_ms = reader.u64()
-    record.group = reader.name()
-    o.count = reader.u32()
-    record.invitees = []
+    need(r, 9)
+    o.flags = get_u8(r)
+    record.deadline_ms = get_u64(r)
+    get_name(r, &record.group)
+    need(r, 4)
+    o.count = get_u32(r)
+    record.invitees = r[0]
     for _ in range(o.count):
-        record.invitees.append(reader.user())
-    check_invitees(record.actor, record.invitees)
+        get_user(r, &user)
+    record.invitees.end = r.at
+    if not record.actor.size:
+        raise ValueError("record: nobody invites")
     check_deadline(record.fact.time_ms, record.deadline_ms)
-    if o.flags & MARKS or bool(o.flags & LISTED) == (o.count == 1 and not record.group):
+    if o.flags & MARKS or bool(o.flags & LISTED) == (o.count == 1 and not record.group.size):
         raise ValueError(f"record: flags {o.flags} contradict the invitees")
     return 0
 
@@ -305,76 +362,76 @@ cdef int check_deadline(uint64_t begin_ms, uint64_t deadline_ms) except -1:
     return 0
 
 
-cdef int check_invitees(str inviter, list invitees) except -1:
-    if not inviter or inviter in invitees or len(set(invitees)) != len(invitees):
-        raise ValueError("nobody invites oneself, or anybody twice")
-    return 0
-
-
-cdef class Image:
-    """One slot of a snapshot, read: an invitation whose numbers are still to be filled in."""
-
-
-cdef Image decode_image(Reader reader, uint32_t slot):
-    """The image of a slot, which must be the next one."""
-    cdef Image image = Image()
+cdef int decode_image(reader_t *r, uint32_t slot, image_t *image) except -1:
+    """Read the image of a slot, which must be the next one."""
     cdef invitation_t *one = &image.one
     cdef uint64_t begin_ms, end_position, end_ms
-    cdef uint32_t device
-    image.slot = reader.u32()
-    if image.slot != slot:
-        raise ValueError(f"snapshot: slot {image.slot} stands where {slot} belongs")
-    one.generation = reader.u32()
-    one.state = reader.u8()
+    cdef uint32_t found, device
+    need(r, IMAGE_FREE)
+    found = get_u32(r)
+    if found != slot:
+        raise ValueError(f"snapshot: slot {found} stands where {slot} belongs")
+    one.generation = get_u32(r)
+    one.state = get_u8(r)
+    one.data = 0
     if one.state == FREE_SLOT:
-        return image
-    one.status = reader.u8()
-    one.flags = reader.u8()
-    one.reason = reader.u8()
+        return 0
+    need(r, IMAGE_HEAD)
+    one.status = get_u8(r)
+    one.flags = get_u8(r)
+    one.reason = get_u8(r)
     if one.state > CALLED_OFF or not PENDING <= one.status < STATUSES or one.reason >= REASONS:
         raise ValueError("snapshot: a state, status or reason is unknown")
-    one.secret = reader.u64()
-    one.position = reader.u64()
-    begin_ms = reader.u64()
+    one.secret = get_u64(r)
+    one.position = get_u64(r)
+    begin_ms = get_u64(r)
     one.opened_ms = <uint32_t>begin_ms
-    image.deadline_ms = reader.u64()
-    end_position = reader.u64()
-    end_ms = reader.u64()
-    device = reader.u32()
+    image.deadline_ms = get_u64(r)
+    end_position = get_u64(r)
+    end_ms = get_u64(r)
+    device = get_u32(r)
     if one.state == OPEN:
         check_deadline(begin_ms, image.deadline_ms)
     else:
         set_ended(one, end_position, end_ms, device)
-    one.data_version = reader.u32()
-    image.inviter = reader.user()
-    image.data = reader.data()
+    one.data_version = get_u32(r)
+    get_user(r, &image.inviter)
+    get_data(r, &image.data)
     if one.flags & LISTED:
-        decode_list(reader, image)
-        return image
-    image.invitee = reader.user()
-    check_invitees(image.inviter, [image.invitee])
+        return decode_list(r, image)
+    get_user(r, &image.invitee)
     if (one.status == PENDING) != (one.state == OPEN):
         raise ValueError("snapshot: an invitation is open without anybody pending, or not")
-    return image
+    return 0
 
 
-cdef int decode_list(Reader reader, Image image) except -1:
-    cdef uint32_t count, _
+cdef int decode_list(reader_t *r, image_t *image) except -1:
+    cdef entry_image_t entry
+    cdef uint32_t _
     cdef bint pending = False
-    image.group = reader.name()
-    image.answers = reader.u32()
-    image.accept_limit = reader.u32()
-    count = reader.u32()
-    image.entries = []
-    image.invitees = []
-    for _ in range(count):
-        user, status, marks, device = reader.user(), reader.u8(), reader.u8(), reader.u16()
-        image.entries.append((status, marks, device, reader.u64()))
-        image.invitees.append(user)
-        if not PENDING <= status < STATUSES:
-            raise ValueError(f"snapshot: status {status} is unknown")
-        pending = pending or status == PENDING
-    check_invitees(image.inviter, image.invitees)
+    get_name(r, &image.group)
+    need(r, 12)
+    image.answers = get_u32(r)
+    image.accept_limit = get_u32(r)
+    image.count = get_u32(r)
+    image.entries = r[0]
+    for _ in range(image.count):
+        get_entry(r, &entry)
+        if not PENDING <= entry.status < STATUSES:
+            raise ValueError(f"snapshot: status {entry.status} is unknown")
+        pending = pending or entry.status == PENDING
+    image.entries.end = r.at
     if pending != (image.one.state == OPEN):
         raise ValueError("snapshot: a list is open without anybody pending, or not")
+    return 0
+
+
+cdef int get_entry(reader_t *r, entry_image_t *entry) except -1:
+    """Read an entry of a list: who was invited, and how they stand."""
+    get_user(r, &entry.user)
+    need(r, ENTRY_TAIL)
+    entry.status = get_u8(r)
+    entry.marks = get_u8(r)
+    entry.device = get_u16(r)
+    entry.ended_position = get_u64(r)
     return 0

@@ -10,8 +10,8 @@ IDs. Two ways:
 * on a snapshot that was taken in slices while operations went on. Then the slices are loaded first,
   each with the position up to which it is complete, and the records since the first slice are
   applied over them: what a slot has from its slice is skipped. Meanwhile the core is `restoring`:
-  nothing is linked. `replay_finish` links lists, timers, tombstones and free slots, in the order of
-  commit positions.
+  nothing is linked, and a timer only keeps its deadline. `replay_finish` links lists, timers,
+  tombstones and free slots, in the order of commit positions.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -32,4 +32,4 @@ cdef int replay_apply(
 ) noexcept nogil
 cdef uint32_t replay_slot(const core_t *c, const fact_t *fact) noexcept nogil
 cdef bint replay_ready(core_t *c, uint32_t slot) noexcept nogil
-cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil
+cdef bint replay_finish(core_t *c) noexcept nogil

@@ -6,6 +6,7 @@ from libc.stdlib cimport free, malloc, qsort
 from pysignal.engine.core cimport (
     CALLED_OFF,
     COMPLETED,
+    DAY_MS,
     ENTRY,
     FREE_SLOT,
     LISTED,
@@ -17,6 +18,7 @@ from pysignal.engine.core cimport (
     core_seq,
     core_status,
     core_t,
+    deadline_of,
     ended_position,
     invitation_at,
     invitation_t,
@@ -68,7 +70,7 @@ from pysignal.engine.store cimport (
     tombstones_sweep,
 )
 from pysignal.engine.users cimport user_at
-from pysignal.engine.wheel cimport wheel_follow
+from pysignal.engine.wheel cimport WHEEL_SPAN_DAYS, timer_at, wheel_follow
 
 
 cdef int replay_apply(
@@ -217,6 +219,8 @@ cdef int apply_opening(
     slot_claim(c, slot)
     begin_invitation(c, slot, index, o, o.flags, deadline_ms, fact.position)
     commit_at(c, fact.position)
+    if c.restoring:
+        timer_at(&c.wheel, slot).deadline = <uint32_t>deadline_ms
     if fact.flags & ENDS:
         released[0] = o.data
         end_invitation(c, slot, invitation_at(c, slot), COMPLETED, fact.reason, fact.device)
@@ -278,7 +282,18 @@ cdef int by_position(const void *left, const void *right) noexcept nogil:
     return (a > b) - (a < b)
 
 
-cdef void link_open(core_t *c, uint32_t slot, uint64_t deadline_ms) noexcept nogil:
+cdef inline uint64_t deadline_kept(const core_t *c, uint32_t slot) noexcept nogil:
+    """The deadline that an open invitation was given: now, where it lies in the past.
+
+    Nothing that was due has been left open, but in a damaged snapshot.
+    """
+    cdef uint64_t deadline_ms = deadline_of(c, slot, c.wheel.now)
+    if deadline_ms - c.wheel.now > <uint64_t>WHEEL_SPAN_DAYS * DAY_MS:
+        return c.wheel.now
+    return deadline_ms
+
+
+cdef void link_open(core_t *c, uint32_t slot) noexcept nogil:
     """Link an open invitation into all lists and arm its timer."""
     cdef invitation_t *one = invitation_at(c, slot)
     cdef list_t *asked
@@ -299,19 +314,18 @@ cdef void link_open(core_t *c, uint32_t slot, uint64_t deadline_ms) noexcept nog
     else:
         pending_link(c, slot, &one.pending, user_at(&c.users, one.invitee))
     open_link(c, slot, one, user_at(&c.users, one.inviter))
-    timer_arm(c, slot, one.flags, deadline_ms)
+    timer_arm(c, slot, one.flags, deadline_kept(c, slot))
 
 
-cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
+cdef bint replay_finish(core_t *c) noexcept nogil:
     """Link everything after a restore. False when memory is out; then call again.
 
-    `deadlines` has the deadline in ms of each slot that is open.
+    The timer of each slot that is open has its deadline, and is not armed.
     """
-    cdef uint32_t slot, top = c.invitations.top, open_count = 0, ended_count = 0, i
-    cdef place_t *open_ones = <place_t *>malloc((<size_t>top + 1) * 2 * sizeof(place_t))
-    cdef place_t *ended_ones = open_ones + top + 1
+    cdef uint32_t slot, top = c.invitations.top, open_count = 0, ended_first = top, i
+    cdef place_t *places = <place_t *>malloc((<size_t>top + 1) * sizeof(place_t))
     cdef invitation_t *one
-    if open_ones == NULL:
+    if places == NULL:
         return False
     c.free_first = NONE
     c.free_count = 0
@@ -321,20 +335,20 @@ cdef bint replay_finish(core_t *c, const uint64_t *deadlines) noexcept nogil:
         if one.state == FREE_SLOT:
             slot_give(c, slot, one)
         elif one.state == OPEN:
-            open_ones[open_count].position = one.position
-            open_ones[open_count].slot = slot
+            places[open_count].position = one.position
+            places[open_count].slot = slot
             open_count += 1
         else:
-            ended_ones[ended_count].position = ended_position(one)
-            ended_ones[ended_count].slot = slot
-            ended_count += 1
-    qsort(open_ones, open_count, sizeof(place_t), by_position)
-    qsort(ended_ones, ended_count, sizeof(place_t), by_position)
+            ended_first -= 1
+            places[ended_first].position = ended_position(one)
+            places[ended_first].slot = slot
+    qsort(places, open_count, sizeof(place_t), by_position)
+    qsort(places + ended_first, top - ended_first, sizeof(place_t), by_position)
     for i in range(open_count):
-        link_open(c, open_ones[i].slot, deadlines[open_ones[i].slot])
-    for i in range(ended_count):
-        tombstone_link(c, ended_ones[i].slot)
-    free(open_ones)
+        link_open(c, places[i].slot)
+    for i in range(ended_first, top):
+        tombstone_link(c, places[i].slot)
+    free(places)
     c.restoring = False
     commit_at(c, c.position)
     tombstones_sweep(c, top)

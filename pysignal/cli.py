@@ -1,4 +1,4 @@
-"""The command line: `pysignal demo`, `pysignal conformance`, `pysignal version`.
+"""The command line: `pysignal demo`, `conformance`, `journal check`, `journal dump`, `version`.
 
 A command is imported when it is called, so that each needs no more than what it uses.
 """
@@ -21,6 +21,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+journal = typer.Typer(help="Look into the folder of a journal.", no_args_is_help=True)
+app.add_typer(journal, name="journal")
+
+_JournalFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the journal.")]
 
 
 def _tell_version() -> int:
@@ -93,6 +97,37 @@ def conformance(context: typer.Context) -> None:
     from pysignal.conformance import main as run_scenarios
 
     raise typer.Exit(run_scenarios(context.args, prog="pysignal conformance"))
+
+
+@journal.command()
+def check(folder: _JournalFolder) -> None:
+    """Read all of it and say whether it is sound; also while a server writes to it.
+
+    Exits with 1 if it is damaged, and with 2 if it is none or can't be read.
+    """
+
+    def look() -> int:
+        from pysignal.journal.inspection import check
+
+        return check(folder)
+
+    raise typer.Exit(status_of(look))
+
+
+@journal.command()
+def dump(folder: _JournalFolder) -> None:
+    """Print its records, a line of JSON each; also while a server writes to it.
+
+    Of a damaged one it prints what can be read, and exits with 1; with 2 if it is none or can't be
+    read.
+    """
+
+    def tell() -> int:
+        from pysignal.journal.inspection import dump
+
+        return dump(folder)
+
+    raise typer.Exit(status_of(tell))
 
 
 @app.command()

@@ -35,7 +35,7 @@ from pysignal.errors import (
 from pysignal.following import Followers, Watch
 from pysignal.groups.decisions import Groups
 from pysignal.groups.operations import ServerGroups
-from pysignal.journal import Journal, entries
+from pysignal.journal import Journal, LogJournal, entries
 from pysignal.journal.writer import Writer
 from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener
@@ -112,7 +112,7 @@ class Hub(ServerActs):
         self.limits = limits or Limits()
         self.groups = ServerGroups(self)
         self._couriers: dict[Courier, None] = {}
-        self._journal = _journal_in(journal) if isinstance(journal, (str, PathLike)) else journal
+        self._journal = LogJournal(journal) if isinstance(journal, (str, PathLike)) else journal
         self._saving: Saving | None = None
         self._clock = clock or Clock()
         self._sink = sink
@@ -577,12 +577,6 @@ class Hub(ServerActs):
             "watches": len(self._followers),
             "requests_remembered": len(self._requests),
         }
-
-
-def _journal_in(folder: str | PathLike[str]) -> Journal:
-    from pysignal.journal.log import LogJournal  # only who asks for one needs it
-
-    return LogJournal(folder)
 
 
 async def _in_turns(items: Iterable[_Item], act: Callable[[_Item], object]) -> None:

@@ -5,7 +5,7 @@ are durable. It has one append under way at a time; what arrives meanwhile forms
 batches grow with load and a lone operation waits for one sync. From time to time a snapshot takes
 the place of the records before it.
 
-`memory` is the plainest implementation: it keeps records as long as the process lives.
+`log` keeps them in a folder, on one machine; `memory` as long as the process lives.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pysignal.journal.contract import (
     NotOwner,
     UnknownVersion,
 )
+from pysignal.journal.log import LogJournal
 from pysignal.journal.memory import MemoryJournal
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "JournalDamaged",
     "JournalError",
     "JournalInUse",
+    "LogJournal",
     "MemoryJournal",
     "NotOwner",
     "UnknownVersion",

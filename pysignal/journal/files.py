@@ -13,7 +13,7 @@ ever follows. A format that is to come begins its files with the same magic and 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from pysignal.journal import frames
@@ -184,3 +184,41 @@ def read_run(
         # A size that is nonsense reaches beyond the file, and so is never read.
         if run.stop != frames.MORE or len(data) < asked or offset + run.needs > size:
             return offset, last
+
+
+def read_sound(
+    folder: Folder, name: str, run: frames.Run, first: int, until: int
+) -> Iterator[list[bytes]]:
+    """Yield the records of a file as far as its frames are sound, a slice at a time.
+
+    Args:
+        folder: where it is.
+        name: of the file.
+        run: at the first frame after the start.
+        first: position of the first record to yield.
+        until: position of the first one not to yield.
+    """
+    size = folder.size(name)
+    offset = START_SIZE
+    while run.position < until and offset + run.needs <= size:
+        asked = max(SLICE_SIZE, run.needs)
+        data = folder.read(name, offset, asked)
+        records: list[bytes] = []
+        offset += run.split(data, records, first, until)
+        yield records
+        if run.stop != frames.MORE or len(data) < asked:
+            return
+
+
+def read_records(
+    folder: Folder, name: str, run: frames.Run, first: int, until: int
+) -> Iterator[bytes]:
+    """Yield the records of a file that was judged; see `read_sound`.
+
+    Raises:
+        JournalDamaged: they are not what they were any more.
+    """
+    for records in read_sound(folder, name, run, first, until):
+        yield from records
+    if run.position < until:
+        raise JournalDamaged(name, 0, "the file has changed since it was checked", RESTORE)

@@ -4,7 +4,6 @@ Checksums are made by the processor where it has an instruction for them (SSE 4.
 tables, eight bytes at a time.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM
 from cpython.object cimport PyObject
@@ -150,12 +149,13 @@ cdef int judge(const uint8_t *at, Py_ssize_t left, head_t *head, Py_ssize_t *nee
 cdef bint fills(const uint8_t *payload, const head_t *head) noexcept nogil:
     """Whether the records are as many as they should be, and fill the payload."""
     cdef uint64_t at = 0
-    cdef uint32_t i, size
-    for i in range(head.count):
+    cdef uint32_t left = head.count, size
+    while left:
         if at + 4 > head.size:
             return False
         memcpy(&size, payload + at, 4)
         at += 4 + <uint64_t>size
+        left -= 1
     return at == head.size
 
 
@@ -291,9 +291,9 @@ cdef int split_into(
     list into, const uint8_t *at, const head_t *head, uint64_t first, uint64_t until,
 ) except -1:
     """Append the records of a frame that fills() from position first on and before until."""
-    cdef uint64_t position = head.position
-    cdef uint32_t i, size
-    for i in range(head.count):
+    cdef uint64_t position = head.position, end = position + head.count
+    cdef uint32_t size
+    while position < end:
         memcpy(&size, at, 4)
         if first <= position < until:
             into.append(slice_of(at + 4, size))

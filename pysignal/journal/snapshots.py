@@ -21,6 +21,7 @@ from pysignal.journal.files import (
     Folder,
     encode_start,
     new_name,
+    read_records,
     read_run,
     read_start,
     snapshot_name,
@@ -142,29 +143,3 @@ def read_pieces(folder: Folder, snapshot: Snapshot) -> Iterator[bytes]:
     """Yield the pieces of a snapshot that was judged."""
     run = frames.Run(frames.PIECES, 0, snapshot.start)
     yield from read_records(folder, snapshot.name, run, 0, snapshot.pieces)
-
-
-def read_records(
-    folder: Folder, name: str, run: frames.Run, first: int, until: int
-) -> Iterator[bytes]:
-    """Yield the records of a file that was judged.
-
-    Args:
-        folder: where it is.
-        name: of the file.
-        run: at the file's first frame after the start.
-        first: position of the first record to yield.
-        until: position of the first one not to yield.
-
-    Raises:
-        JournalDamaged: they are not what they were any more.
-    """
-    offset = START_SIZE
-    while run.position < until:
-        asked = max(SLICE_SIZE, run.needs)
-        data = folder.read(name, offset, asked)
-        records: list[bytes] = []
-        offset += run.split(data, records, first, until)
-        yield from records
-        if run.position < until and (run.stop != frames.MORE or len(data) < asked):
-            raise JournalDamaged(name, offset, "the file changed since it was checked", RESTORE)

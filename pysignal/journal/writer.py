@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pysignal.clock import stopwatch_ns
@@ -21,9 +21,12 @@ APPEND_S = 30.0
 # Waiters that are told in one turn of the loop.
 TOLD_PER_TURN: Final = 1024
 
-# Records come fast where so many came during one append, at so many a second.
+# Records come fast where so many wait, and came at so many a second since the last append began.
 FAST_COUNT: Final = 8
-FAST_PER_S: Final = 50_000
+FAST_PER_S: Final = 25_000
+
+# How long nobody is made to wait for more after a wait that few have joined.
+CALM_NS: Final = 100_000_000
 
 
 class Writer:
@@ -61,8 +64,12 @@ class Writer:
         self._waiting: list[bytes] = []
         self._arrived: list[asyncio.Future[None]] = []
         self._waiters: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self._is_running = False
+        self._append: asyncio.Future[None] | None = None
+        self._until = 0  # how many records are durable when that has ended
+        self._begun_ns = 0
+        self._gather_ns = round(journal.gather_s * 1e9)
+        self._pause: asyncio.TimerHandle | None = None
+        self._calm_until_ns = 0
         self._failure: SignalingError | None = None
         self.accepted = self.durable = self._told = journal.position
 
@@ -79,7 +86,9 @@ class Writer:
     @property
     def wants_flush(self) -> bool:
         """Whether something waits that no append under way will look after."""
-        return self._task is None and bool(self._waiting or self._arrived)
+        if self._append is not None or self._pause is not None:
+            return False
+        return bool(self._waiting or self._arrived)
 
     def require(self) -> None:
         """Refuse what nobody could make durable.
@@ -109,59 +118,74 @@ class Writer:
         if self._arrived:
             self._waiters.append((self.accepted, self._arrived))
             self._arrived = []
+        if self._append is not None or self._pause is not None:
+            return
         if self._waiting:
-            if self._task is None:
-                self._start()
-        elif self._waiters and not self._is_running:
+            self._begin_or_gather()
+        elif self._waiters:
             self._tell()
 
-    def _start(self) -> None:
-        task = self._loop.create_task(self._run())
-        try:
-            task.add_done_callback(self._ended)
-        except MemoryError:
-            task.cancel()  # nobody would note its end
-            raise
-        self._task = task
-
-    async def _run(self) -> None:
-        if self._is_running:  # for want of memory, nobody knows of the other
-            return
-        self._is_running = True
-        try:
-            while self._waiting:
-                await self._append()
-        finally:
-            self._is_running = False
-
-    async def _append(self) -> None:
-        batch, self._waiting = self._waiting, []
-        durable = self.durable + len(batch)
-        begun_ns = stopwatch_ns()
-        await self._journal.append(batch, self.durable)
-        elapsed_ns = stopwatch_ns() - begun_ns
-        self.durable = durable
-        self._on_appended()
-        self._tell()
-        if self._is_fast(elapsed_ns):
-            # Rather than wait for a sync each, many wait a little and share one.
-            await asyncio.sleep(self._journal.gather_s)
-            self._on_appended()
-
-    def _is_fast(self, elapsed_ns: int) -> bool:
-        if not self._journal.gather_s or len(self._waiting) < FAST_COUNT:
-            return False
-        return len(self._waiting) * 1_000_000_000 > FAST_PER_S * elapsed_ns
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Note the end of a run, whatever has ended it, before its first step or later."""
-        self._task = None
-        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if failure is not None:
-            log.error("the journal failed; nothing is acknowledged any more", exc_info=failure)
-            self._fail(failure)
+    def _begin_or_gather(self) -> None:
+        """Begin an append; where records come fast, wait a little so that many share one sync."""
+        now_ns = stopwatch_ns()
+        left_ns = self._begun_ns + self._gather_ns - now_ns
+        if left_ns > 0 and self._is_fast(now_ns):
+            count = len(self._waiting)
+            self._pause = self._loop.call_later(left_ns / 1e9, self._gathered, count, left_ns)
         else:
-            self._on_appended()
+            self._begin(now_ns)
+
+    def _is_fast(self, now_ns: int) -> bool:
+        count = len(self._waiting)
+        if count < FAST_COUNT or now_ns < self._calm_until_ns:
+            return False
+        return count * 1_000_000_000 > FAST_PER_S * (now_ns - self._begun_ns)
+
+    def _gathered(self, before: int, waited_ns: int) -> None:
+        self._on_appended()  # it hands over what was committed since; nothing begins, in the pause
+        self._pause = None
+        came = len(self._waiting) - before
+        if came * 1_000_000_000 < FAST_PER_S * waited_ns:
+            # All who would call wait for an answer, as it seems.
+            self._calm_until_ns = stopwatch_ns() + CALM_NS
+        if self._append is None:
+            self._begin(stopwatch_ns())
+
+    def _begin(self, now_ns: int) -> None:
+        batch, later = self._waiting, list[bytes]()
+        self._until = self.durable + len(batch)
+        try:
+            append = self._started(self._journal.append(batch, self.durable))
+        except MemoryError:
+            raise
+        except Exception as failure:
+            self._fail(failure)
+            return
+        self._append, self._waiting, self._begun_ns = append, later, now_ns
+
+    def _started(self, append: Awaitable[None]) -> asyncio.Future[None]:
+        """Have an append that was asked for carried out, and its end noted."""
+        started: asyncio.Future[None] | None = append if asyncio.isfuture(append) else None
+        try:
+            if started is None:
+                started = asyncio.ensure_future(append)
+            started.add_done_callback(self._ended)
+        except MemoryError:
+            if asyncio.iscoroutine(append):  # it must not run, as nobody would note its end
+                append.close()
+            raise
+        return started
+
+    def _ended(self, append: asyncio.Future[None]) -> None:
+        """Note the end of an append, whatever has ended it, before its first step or later."""
+        failure = asyncio.CancelledError() if append.cancelled() else append.exception()
+        self._append = None
+        if failure is not None:
+            self._fail(failure)
+            return
+        self.durable = self._until
+        self._on_appended()  # the next append begins, before anybody is told of this one
+        self._tell()
 
     def _tell(self) -> None:
         """Tell who has waited long enough, in turns where they are many, then the hub."""
@@ -183,6 +207,7 @@ class Writer:
             self._loop.call_soon(self._on_durable, self.durable)
 
     def _fail(self, failure: BaseException) -> None:
+        log.error("the journal failed; nothing is acknowledged any more", exc_info=failure)
         what = "is somebody else's now" if isinstance(failure, NotOwner) else "failed"
         self._failure = OutcomeUnknown(
             f"the journal {what} ({failure!r}): it is unknown whether the operation took effect; "
@@ -205,15 +230,21 @@ class Writer:
         left behind: both count as failed.
         """
         self._on_appended()
-        while self._task is not None:
-            task = self._task
-            await asyncio.wait({task}, timeout=APPEND_S)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=APPEND_S)
-            if not task.done():
-                task.remove_done_callback(self._ended)
-                self._task = None
-                log.error("the journal does not return from an append; it is left behind")
-                self._fail(TimeoutError(f"an append took over {APPEND_S} s"))
+        while self._append is not None or self._pause is not None:
+            if self._pause is not None:
+                self._pause.cancel()
+                self._gathered(0, 0)
+            if self._append is not None:
+                await self._end(self._append)
             await asyncio.sleep(0)  # its end is noted in a turn of its own
+
+    async def _end(self, append: asyncio.Future[None]) -> None:
+        """Wait for the end of an append, as long as may be."""
+        await asyncio.wait({append}, timeout=APPEND_S)
+        if not append.done():
+            append.cancel()
+            await asyncio.wait({append}, timeout=APPEND_S)
+        if not append.done():
+            append.remove_done_callback(self._ended)
+            self._append = None
+            self._fail(TimeoutError(f"an append took over {APPEND_S} s and is left behind"))

@@ -37,7 +37,7 @@ def test_no_compiled_list_is_made_of_calls_by_a_comprehension(path: Path) -> Non
 def test_every_failing_allocation_leaves_the_machine_whole(tmp_path: Path) -> None:
     of_engine, of_python = run("machine.py", tmp_path).split()
     assert int(of_engine) > 50  # it did happen
-    assert int(of_python) > 3000
+    assert int(of_python) > 1000
 
 
 @scarce
@@ -47,7 +47,7 @@ def test_what_fails_in_a_turn_of_a_hub_is_made_up_for_by_the_next(tmp_path: Path
     assert allocations > 50
     assert 0 < disconnected < allocations
     allocations, disconnected = map(int, journaled.split())
-    assert allocations > 100
+    assert allocations > 50
     assert disconnected == 0  # nothing is told in that turn
 
 

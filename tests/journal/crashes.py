@@ -22,8 +22,8 @@ from random import Random
 from typing import NamedTuple
 
 import uvloop
-
 from journal.simulated_disk import SimulatedDisk
+
 from pysignal.journal.disk import Step, Write
 from pysignal.journal.log import LogJournal
 

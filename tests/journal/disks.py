@@ -24,7 +24,13 @@ def begin(
 
 async def carry_out(disk: NativeDisk, *steps: Step, lane: Lane = Lane.COMMITS) -> OSError | None:
     """Submit a job, wait for its end, and return its error."""
-    return await asyncio.wait_for(begin(disk, *steps, lane=lane), PATIENCE_S)
+    [error] = await errors_of(begin(disk, *steps, lane=lane))
+    return error
+
+
+async def errors_of(*ends: asyncio.Future[OSError | None]) -> list[OSError | None]:
+    """Wait for the ends of jobs, and return their errors."""
+    return await asyncio.wait_for(asyncio.gather(*ends), PATIENCE_S)
 
 
 def fds() -> dict[int, os.stat_result]:

@@ -105,6 +105,7 @@ class SimulatedDisk:
     Attributes:
         steps: how many were carried out, or failed.
         on_step: called with each, after it.
+        lane: whose step is carried out.
         fault: called with a step before it is carried out; returns the errno by which it fails.
     """
 
@@ -119,6 +120,7 @@ class SimulatedDisk:
         self.on_step: Callable[[Step], None] = lambda step: None
         self.fault: Callable[[Step], int | None] = lambda step: None
         self.is_open = False
+        self.lane = Lane.COMMITS
         self._lanes: dict[Lane, deque[tuple[Sequence[Step], int, Done]]] = {
             lane: deque() for lane in Lane
         }
@@ -213,10 +215,11 @@ class SimulatedDisk:
         rng = self.rng
         self._turn_is_due = False
         for _ in range(rng.randint(1, 4)):
-            ready = [lane for lane in self._lanes.values() if lane]
+            ready = [lane for lane, jobs in self._lanes.items() if jobs]
             if not ready or not self.is_open:
                 return
-            lane = ready[0] if len(ready) == 1 else rng.choice(ready)
+            self.lane = ready[0] if len(ready) == 1 else rng.choice(ready)
+            lane = self._lanes[self.lane]
             steps, at, done = lane[0]
             error = self._carry_out(steps[at])
             if error is not None or at + 1 == len(steps):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from journal.disks import begin, carry_out, fd_of, open_files
+from journal.disks import begin, carry_out, errors_of, fd_of, open_files
 
 from pysignal.journal.disk import (
     Create,
@@ -173,18 +173,20 @@ async def test_commits_behind_one_that_failed_are_not_begun(disk: NativeDisk) ->
     ]
     anew = asyncio.get_running_loop().create_future()
     ends[1].add_done_callback(lambda _: disk.submit(Lane.COMMITS, [Sync("a")], anew.set_result))
-    errors = await asyncio.gather(*ends)
+    errors = await errors_of(*ends)
     codes = [error.errno if error else 0 for error in errors]
     assert codes == [0, errno.ENOENT, errno.ECANCELED, errno.ECANCELED]
     assert disk.names() == ["a"]
     assert disk.read("a", 0, 1) == b"\0"
-    assert await anew is None, "what is submitted by who knows of the failure is carried out"
+    assert await errors_of(anew) == [None], (
+        "what is submitted by who knows of the failure is carried out"
+    )
 
 
 async def test_what_is_done_behind_does_not_rest_on_what_was_before(disk: NativeDisk) -> None:
     ends = [begin(disk, Remove("missing"), lane=Lane.BEHIND) for _ in range(3)]
     ends.append(begin(disk, Create("a", 1), lane=Lane.BEHIND))
-    codes = [error.errno if error else 0 for error in await asyncio.gather(*ends)]
+    codes = [error.errno if error else 0 for error in await errors_of(*ends)]
     assert codes == [errno.ENOENT] * 3 + [0]
 
 
@@ -233,8 +235,8 @@ async def test_lanes_at_odds_over_a_file_keep_the_disk_whole(
         ends.append(begin(disk, Create("a", 9), Rename("a", "b"), Remove("b"), lane=Lane.BEHIND))
         ends.append(begin(disk, Write("a", 0, b"x"), Sync("a")))
         ends.append(begin(disk, Write("b", 0, b"x"), Sync("b")))
-        await ends[-1]
-    errors = [error for error in await asyncio.gather(*ends) if error is not None]
+        await errors_of(ends[-1])
+    errors = [error for error in await errors_of(*ends) if error is not None]
     assert {error.errno for error in errors} <= {errno.ENOENT, errno.ECANCELED}
     assert disk.names() == []
     assert open_files(folder) == 1  # the lock

@@ -1,1 +1,0 @@
-"""The journal that is durable: a disk that forgets, and what a log makes of it."""
