@@ -69,14 +69,18 @@ class Saving:
         self._presence = presence
         self._task: asyncio.Task[None] | None = None
         self._again_ms = 0
+        self._is_over = False
 
     def look(self) -> None:
         """Begin a snapshot if the journal wants one and none is being taken."""
-        if self._task is None and self._journal.wants_snapshot and self._now_ms() >= self._again_ms:
+        if self._task is not None or self._is_over:
+            return
+        if self._journal.wants_snapshot and self._now_ms() >= self._again_ms:
             self._task = asyncio.get_running_loop().create_task(self._save())
 
     async def close(self) -> None:
-        """Give up the snapshot that is being taken."""
+        """Give up the snapshot that is being taken, and begin no other."""
+        self._is_over = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

@@ -372,3 +372,23 @@ async def test_the_end_of_a_hub_gives_up_its_snapshot(clock: VirtualClock) -> No
     await clock.settle()
     await asyncio.wait_for(hub.close(), 10)
     assert journal.ended
+
+
+async def test_the_end_of_a_hub_begins_no_snapshot(clock: VirtualClock) -> None:
+    class Counting(Kept):
+        tries = 0
+
+        async def save(self, position: int, pieces: Any) -> None:
+            self.tries += 1
+            await super().save(position, pieces)
+
+    journal = Counting()
+    async with Hub(clock=clock, journal=journal) as hub:
+        await hub.invite_as("amy", "bob", timeout=600)
+        await clock.settle()
+        journal._snapshot_every = 1
+        position = journal.position
+        last = asyncio.ensure_future(hub.invite_as("amy", "bob", timeout=600))
+        await asyncio.sleep(0)  # decided, and durable only while the hub ends
+    await asyncio.wait({last})
+    assert (journal.position, journal.tries) == (position + 1, 0)
