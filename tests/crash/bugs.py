@@ -31,7 +31,7 @@ def tell_before_the_commit() -> None:
 
     def write_and_tell(writer: Writer, records: list[bytes]) -> None:
         write(writer, records)
-        writer._on_durable(writer.accepted)
+        writer._loop.call_soon(writer._on_durable, writer.accepted)
 
     Writer.write = write_and_tell  # type: ignore[method-assign]
 

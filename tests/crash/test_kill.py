@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from scale import scaled
+
 from crash.bugs import BUGS
 from crash.rounds import ROUNDS, play
-from scale import scaled
 
 KILLS = 200
 
