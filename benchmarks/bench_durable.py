@@ -8,6 +8,7 @@ file system in memory would show nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import shutil
@@ -56,7 +57,10 @@ def folder() -> Iterator[Path]:
     results = Path(__file__).resolve().parent / "results"
     results.mkdir(exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix="journal-", dir=results))
+    gc.collect()
+    gc.freeze()  # the collector need not walk through pytest again and again
     yield made
+    gc.unfreeze()
     shutil.rmtree(made)
 
 
@@ -197,7 +201,9 @@ def test_cost_of_a_record(measure: Measure, loop: Loop, folder: Path) -> None:
             theirs_at.mkdir()
             idle = loop.run_until_complete(feed(lambda records: None, seconds))
             ours.append(loop.run_until_complete(log_us(ours_at, seconds)) - idle)
+            shutil.rmtree(ours_at)
             sqlite.append(loop.run_until_complete(sqlite_us(theirs_at, seconds)) - idle)
+            shutil.rmtree(theirs_at)
 
     measure.run(run)
     what = f"a record of {RECORD_BYTES} bytes in the log, CPU of all threads"
