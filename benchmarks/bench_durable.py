@@ -14,6 +14,8 @@ import random
 import shutil
 import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,8 +45,10 @@ LONE_GAP_S = 0.002
 
 BUSY_OPERATIONS_PER_S = 10_000
 BUSY_S = 3.0
+WARM_S = 0.5
 BUSY_TURN_S = 0.001
-BUSY_TURNS = 9  # of ten: the loop is idle for the tenth
+BUSY_TURNS = 9  # then the loop is left alone for one
+BUSY_SHARE_MIN = 0.8  # what a run must have had
 
 ROUNDS = 5
 
@@ -292,38 +296,85 @@ def test_lone_operation(measure: Measure, loop: Loop, folder: Path) -> None:
         measure.figure(f"durable_ack_over_fdatasync_p{percent}", row)
 
 
+ARRIVALS = """
+import sys, time
+count, per_s, write = int(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer.write
+begin, sent = time.perf_counter(), 0
+while sent < count:
+    time.sleep(0.001)
+    due = min(int((time.perf_counter() - begin) * per_s), count)
+    write(time.perf_counter_ns().to_bytes(8, "little") * (due - sent))
+    sys.stdout.buffer.flush()
+    sent = due
+"""
+
+
+class OtherWork:
+    """Keeps the loop busy in turns of BUSY_TURN_S, for BUSY_TURNS of ten."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._turn = 0
+        self._is_over = False
+        self.begin_s = time.perf_counter()
+        self.busy_s = 0.0
+        self._work()
+
+    def _work(self) -> None:
+        begin = time.perf_counter()
+        while time.perf_counter() < begin + BUSY_TURN_S:
+            pass
+        self.busy_s += time.perf_counter() - begin
+        self._turn += 1
+        if self._is_over:
+            return
+        if self._turn % BUSY_TURNS:
+            self._loop.call_soon(self._work)
+        else:
+            self._loop.call_later(BUSY_TURN_S, self._work)
+
+    def end(self) -> float:
+        """End; return for which share of the time it has kept the loop busy."""
+        self._is_over = True
+        return self.busy_s / (time.perf_counter() - self.begin_s)
+
+
 async def busy_operations(journal: Any, seconds: float) -> list[float]:
-    """Let operations arrive whatever the loop does; return how long each took, seconds."""
+    """Let another process ask for operations at its own pace; return how long each took, s."""
     took: list[float] = []
+    count = round(BUSY_OPERATIONS_PER_S * seconds)
     async with Hub(journal=journal) as hub:
         users = [await hub.login(f"user {number}") for number in range(100)]
-        loop = asyncio.get_running_loop()
-        count = round(BUSY_OPERATIONS_PER_S * seconds)
-        begin = time.perf_counter() + 0.01
-        begun = 0
         calls: set[asyncio.Task[None]] = set()
 
-        async def call(number: int) -> None:
-            await users[number % 100].signaling.invite("somebody else", timeout=0.5)
-            took.append(time.perf_counter() - begin - number / BUSY_OPERATIONS_PER_S)
+        async def call(asked_ns: int) -> None:
+            user = users[len(took) % 100]
+            await user.signaling.invite("somebody else", timeout=5)
+            took.append((time.perf_counter_ns() - asked_ns) / 1e9)
 
-        def arrive() -> None:
-            nonlocal begun
-            due = min(int((time.perf_counter() - begin) * BUSY_OPERATIONS_PER_S), count)
-            for number in range(begun, due):
-                task = loop.create_task(call(number))
-                calls.add(task)
-                task.add_done_callback(calls.discard)
-            begun = max(begun, due)
+        await asyncio.sleep(WARM_S)
+        loop, ended, rest = asyncio.get_running_loop(), asyncio.Event(), b""
+        command = [sys.executable, "-c", ARRIVALS, str(count), str(BUSY_OPERATIONS_PER_S)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as arrivals:  # noqa: ASYNC220
+            assert arrivals.stdout is not None
+            arriving = arrivals.stdout.fileno()
 
-        turn = 0
-        while begun < count:
-            until = time.perf_counter() + BUSY_TURN_S
-            while time.perf_counter() < until:
-                pass
-            arrive()
-            turn += 1
-            await asyncio.sleep(0 if turn % (BUSY_TURNS + 1) else BUSY_TURN_S)
+            def arrive() -> None:
+                nonlocal rest
+                if not (data := os.read(arriving, 1 << 16)):
+                    loop.remove_reader(arriving)
+                    ended.set()
+                data = rest + data
+                rest = data[len(data) - len(data) % 8 :]
+                for at in range(0, len(data) - len(rest), 8):
+                    task = loop.create_task(call(int.from_bytes(data[at : at + 8], "little")))
+                    calls.add(task)
+                    task.add_done_callback(calls.discard)
+
+            loop.add_reader(arriving, arrive)
+            work = OtherWork()
+            await ended.wait()
+        assert work.end() > BUSY_SHARE_MIN
         await asyncio.gather(*calls)
     assert len(took) == count
     return took

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 
 class JournalError(Exception):
@@ -45,7 +45,13 @@ class Journal(ABC):
     A hub opens it, reads the last snapshot and the records since, and then appends, with one append
     under way at a time. Only `position`, `replay` and `append` need be implemented; a journal that
     takes no snapshots keeps all its records.
+
+    Attributes:
+        when_settled: set by who appends; a journal may call it on the event loop as soon as the
+            future that an append gave is done, to spare its callbacks a turn of the loop.
     """
+
+    when_settled: Callable[[], None] | None = None
 
     @property
     @abstractmethod

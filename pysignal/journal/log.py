@@ -315,6 +315,11 @@ class LogJournal(Journal):
         return steps, Segment(name, self._position, previous, start, end, size), chain
 
     def _appended(self, error: OSError | None) -> None:
+        self._settle(error)
+        if self.when_settled is not None:
+            self.when_settled()
+
+    def _settle(self, error: OSError | None) -> None:
         commit, self._commit = self._commit, None
         assert commit is not None
         if error is not None:

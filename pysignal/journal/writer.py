@@ -21,9 +21,9 @@ APPEND_S = 30.0
 # Waiters that are told in one turn of the loop.
 TOLD_PER_TURN: Final = 1024
 
-# Records come fast where so many wait, and came at so many a second since the last append began.
-FAST_COUNT: Final = 8
+# Records come fast where so many a second came, counted over so long a time.
 FAST_PER_S: Final = 25_000
+COUNT_NS: Final = 10_000_000
 
 # How long nobody is made to wait for more after a wait that few have joined.
 CALM_NS: Final = 100_000_000
@@ -70,7 +70,11 @@ class Writer:
         self._gather_ns = round(journal.gather_s * 1e9)
         self._pause: asyncio.TimerHandle | None = None
         self._calm_until_ns = 0
+        self._came_fast = False
+        self._counted = 0
+        self._counted_ns = 0
         self._failure: SignalingError | None = None
+        journal.when_settled = self._settled
         self.accepted = self.durable = self._told = journal.position
 
     def write(self, records: list[bytes]) -> None:
@@ -129,17 +133,19 @@ class Writer:
         """Begin an append; where records come fast, wait a little so that many share one sync."""
         now_ns = stopwatch_ns()
         left_ns = self._begun_ns + self._gather_ns - now_ns
-        if left_ns > 0 and self._is_fast(now_ns):
+        if self._gather_ns and self._is_fast(now_ns) and left_ns > 0:
             count = len(self._waiting)
             self._pause = self._loop.call_later(left_ns / 1e9, self._gathered, count, left_ns)
         else:
             self._begin(now_ns)
 
     def _is_fast(self, now_ns: int) -> bool:
-        count = len(self._waiting)
-        if count < FAST_COUNT or now_ns < self._calm_until_ns:
-            return False
-        return count * 1_000_000_000 > FAST_PER_S * (now_ns - self._begun_ns)
+        elapsed_ns = now_ns - self._counted_ns
+        if elapsed_ns >= COUNT_NS:
+            count = self.accepted - self._counted
+            self._came_fast = count * 1_000_000_000 > FAST_PER_S * elapsed_ns
+            self._counted, self._counted_ns = self.accepted, now_ns
+        return self._came_fast and now_ns >= self._calm_until_ns
 
     def _gathered(self, before: int, waited_ns: int) -> None:
         self._on_appended()  # it hands over what was committed since; nothing begins, in the pause
@@ -176,8 +182,15 @@ class Writer:
             raise
         return started
 
+    def _settled(self) -> None:
+        """Note the end of the append before its callbacks come."""
+        if self._append is not None and self._append.done():
+            self._ended(self._append)
+
     def _ended(self, append: asyncio.Future[None]) -> None:
         """Note the end of an append, whatever has ended it, before its first step or later."""
+        if append is not self._append:
+            return  # that was noted already
         failure = asyncio.CancelledError() if append.cancelled() else append.exception()
         self._append = None
         if failure is not None:
