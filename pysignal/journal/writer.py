@@ -10,6 +10,7 @@ from typing import Final
 
 from pysignal.clock import stopwatch_ns
 from pysignal.errors import OutcomeUnknown, SignalingError
+from pysignal.journal.acknowledgement import Acknowledgement, finish_some
 from pysignal.journal.contract import Journal, NotOwner
 
 log = logging.getLogger("pysignal")
@@ -18,8 +19,8 @@ log = logging.getLogger("pysignal")
 # How long the end of a hub waits for an append, seconds: much longer than a disk takes that works.
 APPEND_S = 30.0
 
-# Waiters that are told in one turn of the loop.
-TOLD_PER_TURN: Final = 1024
+# How long those who waited, and are told, keep the loop in one turn.
+TURN_NS: Final = 1_000_000
 
 # Records come fast where so many a second came, counted over so long a time.
 FAST_PER_S: Final = 25_000
@@ -62,8 +63,9 @@ class Writer:
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
-        self._arrived: list[asyncio.Future[None]] = []
-        self._waiters: deque[tuple[int, list[asyncio.Future[None]]]] = deque()
+        self._arrived: list[Acknowledgement] = []
+        # By how many records each needs; those of one flush in reverse order.
+        self._waiters: deque[tuple[int, list[Acknowledgement]]] = deque()
         self._append: asyncio.Future[None] | None = None
         self._until = 0  # how many records are durable when that has ended
         self._begun_ns = 0
@@ -103,14 +105,14 @@ class Writer:
         if self._failure is not None:
             raise self._failure.again()
 
-    def arrive(self) -> asyncio.Future[None]:
+    def arrive(self) -> Acknowledgement:
         """Return what is done when all that is taken until the next `flush` is durable.
 
         Raises:
-            OutcomeUnknown: the journal failed; so may the future, later.
+            OutcomeUnknown: the journal failed; it may be raised where that is awaited, too.
         """
         self.require()
-        done = self._loop.create_future()
+        done = Acknowledgement(self._loop)
         self._arrived.append(done)
         return done
 
@@ -120,6 +122,7 @@ class Writer:
         All that was committed has been taken.
         """
         if self._arrived:
+            self._arrived.reverse()
             self._waiters.append((self.accepted, self._arrived))
             self._arrived = []
         if self._append is not None or self._pause is not None:
@@ -202,16 +205,16 @@ class Writer:
 
     def _tell(self) -> None:
         """Tell who has waited long enough, in turns where they are many, then the hub."""
-        left = TOLD_PER_TURN
+        until_ns = stopwatch_ns() + TURN_NS
         while self._waiters and self._waiters[0][0] <= self.durable:
-            count, waiters = self._waiters[0]
-            for done in waiters[:left]:
-                if not done.done():
-                    done.set_result(None)
-            left -= len(waiters)
-            if left < 0:
-                self._waiters[0] = (count, waiters[left:])
-                self._loop.call_soon(self._tell)
+            waiters = self._waiters[0][1]
+            try:
+                finish_some(waiters, until_ns, stopwatch_ns)
+            finally:
+                # Also where somebody who was woken ends the program.
+                if waiters:
+                    self._loop.call_soon(self._tell)
+            if waiters:
                 return
             self._waiters.popleft()
         # After the waiters, which run first: an answer before the events that follow it.
@@ -230,10 +233,8 @@ class Writer:
         self._waiters.append((self.accepted, self._arrived))
         self._arrived = []
         while self._waiters:
-            for done in self._waiters.popleft()[1]:
-                if not done.done():
-                    done.set_exception(self._failure.again())
-                    done.exception()  # whoever waited may have been cancelled
+            for done in reversed(self._waiters.popleft()[1]):
+                done.fail(self._failure.again())
         self._on_failed(self._failure)
 
     async def close(self) -> None:
