@@ -79,6 +79,9 @@ class Reserve:
         if self._busy or self._retry is not None or not self._started:
             return
         missing = self._wanted - len(self._ready)
+        if missing <= 0 and self.is_full:  # there is room, or less is wanted
+            self.is_full = False
+            log.info("journal: there is room again")
         if missing > 0:
             name = self.name()
             self._disk.submit(
@@ -101,9 +104,6 @@ class Reserve:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self.try_again)
             return
         self._ready.append(name)
-        if self.is_full and len(self._ready) >= self._wanted:
-            self.is_full = False
-            log.info("journal: there is room again")
         self.prepare()
 
     def _given_back(self, error: OSError | None) -> None:
