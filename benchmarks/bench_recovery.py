@@ -123,17 +123,18 @@ def test_hold_of_a_snapshot(measure: Measure, loop: Loop, folder: Path, size: Si
                 journal.is_asked = True
                 while journal.is_asked:  # it looks after each commit, unless one is under way
                     await hub.invite_as("somebody", "somebody else", timeout=TIMEOUT_S)
-                begin = last = time.perf_counter()
+                begin, last = time.perf_counter(), time.thread_time()
                 held = 0.0
                 while journal.base == base:
                     await asyncio.sleep(0)
-                    now = time.perf_counter()
+                    now = time.thread_time()  # the machine may run others in between
                     held = max(held, now - last)
                     last = now
                 longest.append(held * 1e3)
-                taking.append(last - begin)
+                taking.append(time.perf_counter() - begin)
 
     measure.run(lambda: loop.run_until_complete(run_hub(AskedFor(folder / "hub"))))
-    row = measure.add(Row("a snapshot, longest hold of the loop", size, MS, longest))
+    longest[:] = [max(longest)]
+    row = measure.add(Row("a snapshot, longest hold of the loop, CPU", size, MS, longest))
     measure.figure("snapshot_hold_ms_max", row)
     measure.add(Row("a snapshot, from its beginning to its end", size, SECONDS, taking))

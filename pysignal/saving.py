@@ -31,7 +31,7 @@ SLOTS_PER_PIECE: Final = 256
 MEMBERS_PER_PIECE: Final = 1024
 
 # How long the pieces of one turn of the loop keep it, and a little over.
-TURN_NS: Final = 500_000
+TURN_NS: Final = 250_000
 
 # How long after a snapshot that failed the next one is tried, ms.
 AGAIN_AFTER_MS: Final = 10_000

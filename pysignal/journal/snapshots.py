@@ -1,4 +1,4 @@
-"""Snapshot files: written beside the log, a megabyte at a time, and read back in pieces.
+"""Snapshot files: written beside the log, some at a time, and read back in pieces.
 
 A snapshot is a file of its own: a first frame with the identity of the log, frames of pieces, and a
 last one that says how much there is. It is written under another name, synced, renamed, and the
@@ -27,7 +27,7 @@ from pysignal.journal.files import (
     snapshot_name,
 )
 
-_FRAME_SIZE: Final = 1 << 20
+_FRAME_SIZE: Final = 1 << 17
 # So much is written before it is synced, lest the last sync take long, and the disk's queue fill.
 _SYNC_SIZE: Final = 1 << 22
 _COUNTS: Final = struct.Struct("<QQ")
