@@ -169,7 +169,7 @@ class Hub(ServerActs):
         """Begin from what a journal holds."""
         await journal.open()
         try:
-            recovery = Recovery(self._new_machine, groups, self._requests)
+            recovery = Recovery(self._new_machine, self._shard_number, groups, self._requests)
             machine = await recovery.read(journal)
             # Engine time goes on from the last commit, even where the clock has stepped back since.
             self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
@@ -212,6 +212,7 @@ class Hub(ServerActs):
                 self._writer,
                 self._until_durable,
                 lambda: self.now_ms,
+                entries.of_key(machine.id_key, self._shard_number),
                 machine,
                 groups,
                 self._requests,
@@ -225,7 +226,7 @@ class Hub(ServerActs):
         writer = Writer(self._journal, self._flush, self._records_durable, self._journal_failed)
         self._delivery.durable = writer.durable
         if not writer.accepted:
-            writer.write([entries.of_key(machine.id_key)])
+            writer.write([entries.of_key(machine.id_key, self._shard_number)])
         return writer
 
     def _new_machine(self, key: bytes | None) -> Machine:
@@ -576,6 +577,7 @@ class Hub(ServerActs):
             "deliveries_waiting": len(self._delivery),
             "watches": len(self._followers),
             "requests_remembered": len(self._requests),
+            "records_waiting": 0 if self._writer is None else self._writer.waiting,
         }
 
 

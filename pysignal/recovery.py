@@ -18,7 +18,12 @@ from pysignal.engine import snapshot
 from pysignal.engine.machine import Machine
 from pysignal.groups.decisions import Groups
 from pysignal.journal import entries
-from pysignal.journal.contract import Journal, JournalDamaged, UnknownVersion
+from pysignal.journal.contract import (
+    Journal,
+    JournalDamaged,
+    JournalError,
+    UnknownVersion,
+)
 from pysignal.presence import Presence
 from pysignal.requests import Request, Requests
 
@@ -33,6 +38,7 @@ class Recovery:
 
     Args:
         new_machine: makes an empty machine, with a key or, of an empty journal, without.
+        shard: of the hub.
         groups: without a history.
         requests: likewise.
 
@@ -43,10 +49,12 @@ class Recovery:
     def __init__(
         self,
         new_machine: Callable[[bytes | None], Machine],
+        shard: int,
         groups: Groups,
         requests: Requests,
     ) -> None:
         self._new_machine = new_machine
+        self._shard = shard
         self._groups = groups
         self._requests = requests
         self._machine: Machine | None = None
@@ -59,9 +67,19 @@ class Recovery:
         """Read a journal from its snapshot to its end; returns the machine.
 
         Raises:
-            JournalError: it is not of a hub, or of another version.
+            JournalError: it is not of a hub, of another one, or of another version; or the hub has
+                no room for what it holds.
             ValueError: a record contradicts those before it.
         """
+        try:
+            return await self._read(journal)
+        except MemoryError as error:
+            raise JournalError(
+                f"journal: there is no room for what it holds ({error}); raise Limits.open_max, "
+                "users_max or groups_max, or give the process more memory"
+            ) from error
+
+    async def _read(self, journal: Journal) -> Machine:
         await _in_turns(journal.snapshot(), self._take_piece)
         if self._restore is not None:
             self._groups.relink(self._next_position)
@@ -140,12 +158,20 @@ class Recovery:
             self.devices[read["user"], read["device"]] = read
         elif kind == entries.KEY:
             if self._machine is None:
-                self._machine = self._new_machine(entry[1:])
+                self._begin(*entries.key_of(entry))
         else:
             raise UnknownVersion(
                 f"journal: an entry of the unknown kind {kind!r}; is it of a newer version? Open "
                 "it with the program that wrote it"
             )
+
+    def _begin(self, key: bytes, shard: int) -> None:
+        if shard != self._shard:
+            raise JournalError(
+                f"journal: it is of shard {shard}, the hub of shard {self._shard}: open it by "
+                f"Hub(shard={shard}), or name another journal"
+            )
+        self._machine = self._new_machine(key)
 
     def _begun(self) -> Machine:
         if self._machine is None:

@@ -45,6 +45,7 @@ class Saving:
         writer: of that journal.
         until_durable: waits for all that was committed.
         now_ms: tells engine time.
+        key: the entry with which the journal begins.
         machine, groups, requests, presence: what is saved.
     """
 
@@ -54,6 +55,7 @@ class Saving:
         writer: Writer,
         until_durable: Callable[[], Awaitable[None]],
         now_ms: Callable[[], int],
+        key: bytes,
         machine: Machine,
         groups: Groups,
         requests: Requests,
@@ -63,6 +65,7 @@ class Saving:
         self._writer = writer
         self._until_durable = until_durable
         self._now_ms = now_ms
+        self._key = key
         self._machine = machine
         self._groups = groups
         self._requests = requests
@@ -115,7 +118,7 @@ class Saving:
 
     def _all(self, head: dict[str, int], group_ids: list[str]) -> Iterator[bytes]:
         yield entries.of_builtins(entries.HEAD, head)
-        yield entries.of_key(self._machine.id_key)
+        yield self._key
         first: int | None = 0
         while first is not None:
             piece, first = snapshot.take_slice(self._machine, first, SLOTS_PER_PIECE)

@@ -10,8 +10,8 @@ import pytest
 from busy import code_of
 from ears import Ear, join
 
-from pysignal import Hub, SignalingError, VirtualClock
-from pysignal.journal import MemoryJournal
+from pysignal import Hub, Limits, SignalingError, VirtualClock
+from pysignal.journal import JournalError, MemoryJournal
 
 pytestmark = pytest.mark.anyio
 
@@ -295,3 +295,26 @@ async def test_another_device_is_not_taken_for_the_one_that_answered_before_the_
         assert caught.value.code == 8010
         assert caught.value.details["status"] == "accepted"
         assert "this device" not in str(caught.value)
+
+
+async def test_a_journal_of_another_shard_is_refused_by_name(clock: VirtualClock) -> None:
+    journal = MemoryJournal()
+    async with Hub(clock=clock, journal=journal, shard=3) as hub:
+        await hub.invite_as("amy", "bob", timeout=500)
+    with pytest.raises(JournalError, match=r"shard 3, the hub of shard 0: open it by Hub\(shard=3"):
+        await Hub(clock=clock, journal=journal).open()
+    async with Hub(clock=clock, journal=journal, shard=3) as hub:
+        assert len(await hub.pending("bob")) == 1
+
+
+async def test_limits_that_are_too_small_for_a_journal_are_named(
+    again: MakeHub, clock: VirtualClock, journal: MemoryJournal
+) -> None:
+    async with again() as hub:
+        for number in range(20):
+            await hub.invite_as("amy", f"user {number}", timeout=500)
+    small = Hub(clock=clock, journal=journal, limits=Limits(users_max=5))
+    with pytest.raises(JournalError, match=r"raise Limits\.open_max"):
+        await small.open()
+    async with again() as hub:
+        assert hub.stats()["open"] == 20

@@ -3,7 +3,7 @@
 The first byte tells what an entry is. A record of the machine begins with the version of its form,
 a small number; the others with a letter, and go on as JSON that names its version. Records stand in
 the order of the commits, so that "is a member" has one answer at each point. The key that hides
-slots in invite IDs comes first, once.
+slots in invite IDs comes first, once, with the number of the shard.
 
     record   0x01 machine record · K key · G group record · R result of a request · D device
     piece    H head, the first · K key · I slots of the machine · P part of a group · R, D as above
@@ -37,9 +37,14 @@ SLOTS: Final = b"I"
 GROUP_PART: Final = b"P"
 
 
-def of_key(key: bytes) -> bytes:
-    """Return the entry of the key, 16 bytes."""
-    return KEY + key
+def of_key(key: bytes, shard: int) -> bytes:
+    """Return the entry of the key, 16 bytes, and of the number that every invite ID has in it."""
+    return KEY + key + shard.to_bytes(2, "little")
+
+
+def key_of(entry: bytes) -> tuple[bytes, int]:
+    """Return the key and the shard of such an entry."""
+    return entry[1:-2], int.from_bytes(entry[-2:], "little")
 
 
 def of_group(record: GroupRecord) -> bytes:

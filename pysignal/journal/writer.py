@@ -90,6 +90,11 @@ class Writer:
         self.accepted = accepted
 
     @property
+    def waiting(self) -> int:
+        """How many records were taken and are not durable yet."""
+        return self.accepted - self.durable
+
+    @property
     def wants_flush(self) -> bool:
         """Whether something waits that no append under way will look after."""
         if self._append is not None or self._pause is not None:

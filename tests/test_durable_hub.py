@@ -1,0 +1,124 @@
+"""A hub on a folder: what it promises with real files, real threads and real time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from busy import PATIENCE_S
+from scale import scaled
+
+from pysignal import Hub, Limits
+from pysignal.journal import JournalInUse, LogJournal, UnknownVersion
+
+pytestmark = pytest.mark.anyio
+
+SEGMENT_BYTES = 1 << 16
+SNAPSHOT_BYTES = 1 << 18
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files, of which one may vanish meanwhile."""
+    size = 0
+    for path in folder.iterdir():
+        try:
+            size += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
+
+
+async def test_a_folder_is_named_by_a_string_or_a_path(tmp_path: Path) -> None:
+    async with Hub(journal=str(tmp_path / "calls")) as hub:
+        invite_id = await hub.invite_as("amy", "bob", "hello", timeout=600)
+        assert hub.stats()["records_waiting"] == 0
+    async with Hub(journal=tmp_path / "calls") as hub:
+        [info] = await hub.pending("bob")
+        assert (info.invite_id, info.data) == (invite_id, "hello")
+        await hub.accept_as("bob", invite_id)
+    async with Hub(journal=tmp_path / "calls") as hub:
+        assert await hub.pending("bob") == []
+
+
+async def test_one_hub_at_a_time_has_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        other = Hub(journal=folder)
+        with pytest.raises(JournalInUse, match="calls"):
+            await other.open()
+        assert not other.is_open
+        await other.close()
+        invite_id = await hub.invite_as("amy", "bob", timeout=600)
+    async with Hub(journal=folder) as hub:
+        assert [info.invite_id for info in await hub.pending("bob")] == [invite_id]
+
+
+async def test_a_hub_that_could_not_be_opened_lets_go_of_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        await hub.invite_as("amy", "bob", timeout=600)
+    journal = LogJournal(folder)
+    await journal.open()
+    await journal.append([b"\x7f of a version to come"], journal.position)
+    await journal.close()
+    for _ in range(2):
+        with pytest.raises(UnknownVersion, match="newer"):
+            await Hub(journal=folder).open()
+
+
+async def test_files_stay_bounded_by_what_is_open_and_acknowledgements_never_stop(
+    tmp_path: Path,
+) -> None:
+    """Traffic of many times the bound; meanwhile each operation is answered, and some stay open."""
+    folder = tmp_path / "calls"
+    journal = LogJournal(folder, segment_bytes=SEGMENT_BYTES, snapshot_bytes=SNAPSHOT_BYTES)
+    largest, longest_s, snapshots = 0, 0.0, set[int]()
+    limits = Limits(ended_max=100)
+    async with Hub(journal=journal, limits=limits) as hub:
+        kept = [await hub.invite_as("amy", f"user {n}", timeout=3600) for n in range(50)]
+
+        async def talk(number: int, cycles: int) -> None:
+            nonlocal longest_s
+            for _ in range(cycles):
+                begun = time.monotonic()
+                invite_id = await hub.invite_as(f"inviter {number}", "somebody", "x" * 100)
+                await hub.cancel_as(f"inviter {number}", invite_id)
+                longest_s = max(longest_s, time.monotonic() - begun)
+
+        async def look() -> None:
+            nonlocal largest
+            while True:
+                largest = max(largest, size_of(folder))
+                snapshots.add(journal.base)
+                await asyncio.sleep(0.005)
+
+        looking = asyncio.create_task(look())
+        async with asyncio.timeout(PATIENCE_S * 6):
+            await asyncio.gather(*(talk(number, scaled(200, 60)) for number in range(100)))
+        looking.cancel()
+        written = journal.position
+    assert written > 2 * 100 * 60
+    assert len(snapshots) > 2
+    # The log since the last snapshot and while one is taken, with a segment begun, and the spares.
+    assert largest < 3 * SNAPSHOT_BYTES + 6 * SEGMENT_BYTES
+    assert longest_s < 5
+    again = LogJournal(folder, segment_bytes=SEGMENT_BYTES, snapshot_bytes=SNAPSHOT_BYTES)
+    async with Hub(journal=again, limits=limits) as hub:
+        assert [info.invite_id for info in await hub.pending("user 7")] == [kept[7]]
+        assert hub.stats()["open"] == 50
+
+
+async def test_a_deadline_that_passed_while_nobody_looked_ends_at_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        invite_id = await hub.invite_as("amy", "bob", timeout=0.2)
+        deadline = await hub.invitation(invite_id)
+        assert deadline is not None
+    await asyncio.sleep(0.3)
+    async with Hub(journal=folder) as hub:
+        info = await hub.invitation(invite_id)
+        assert info is not None
+        assert info.statuses == {"bob": "timed_out"}
+        assert hub.now_ms >= (deadline.expires_at or 0)
