@@ -37,7 +37,7 @@ def fields_of(entry: bytes) -> dict[str, Any]:
         pass
     if kind == entries.KEY:
         # It makes invite IDs hard to guess, and has no place in a terminal.
-        return {"kind": "key", "bytes": len(entry) - 1}
+        return {"kind": "key", "shard": entries.key_of(entry)[1]}
     return {"kind": "unknown", "hex": entry.hex()}
 
 

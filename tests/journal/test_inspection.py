@@ -227,7 +227,7 @@ async def test_a_dump_shows_what_a_hub_wrote(
     assert dump(folder) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["position"] for line in lines] == list(range(len(lines)))
-    assert lines[0] == {"position": 0, "kind": "key", "bytes": 16}
+    assert lines[0] == {"position": 0, "kind": "key", "shard": 0}
     kinds = [line["kind"] for line in lines[1:]]
     assert kinds == ["opened", "accepted", "group", "opened"]
     opened, accepted, group, in_group = lines[1:]
