@@ -156,14 +156,16 @@ class Writer:
         return self._came_fast and now_ns >= self._calm_until_ns
 
     def _gathered(self, before: int, waited_ns: int) -> None:
-        self._on_appended()  # it hands over what was committed since; nothing begins, in the pause
-        self._pause = None
-        came = len(self._waiting) - before
-        if came * 1_000_000_000 < FAST_PER_S * waited_ns:
-            # All who would call wait for an answer, as it seems.
-            self._calm_until_ns = stopwatch_ns() + CALM_NS
-        if self._append is None:
-            self._begin(stopwatch_ns())
+        try:
+            self._on_appended()  # what was committed since joins; nothing begins in the pause
+        finally:
+            self._pause = None
+            now_ns = stopwatch_ns()
+            if (len(self._waiting) - before) * 1_000_000_000 < FAST_PER_S * waited_ns:
+                # All who would call wait for an answer, as it seems.
+                self._calm_until_ns = now_ns + CALM_NS
+            if self._waiting:
+                self._begin(now_ns)
 
     def _begin(self, now_ns: int) -> None:
         batch, later = self._waiting, list[bytes]()
@@ -205,21 +207,25 @@ class Writer:
             self._fail(failure)
             return
         self.durable = self._until
-        self._on_appended()  # the next append begins, before anybody is told of this one
-        self._tell()
+        try:
+            self._on_appended()  # the next append begins, before anybody is told of this one
+        finally:
+            self._tell()
 
     def _tell(self) -> None:
         """Tell who has waited long enough, in turns where they are many, then the hub."""
         until_ns = stopwatch_ns() + TURN_NS
         while self._waiters and self._waiters[0][0] <= self.durable:
             waiters = self._waiters[0][1]
+            all_are_told = False
             try:
                 finish_some(waiters, until_ns, stopwatch_ns)
+                all_are_told = not waiters
             finally:
                 # Also where somebody who was woken ends the program.
-                if waiters:
+                if not all_are_told:
                     self._loop.call_soon(self._tell)
-            if waiters:
+            if not all_are_told:
                 return
             self._waiters.popleft()
         # After the waiters, which run first: an answer before the events that follow it.
@@ -235,6 +241,7 @@ class Writer:
             "restart on the journal and retry with the same request ID"
         )
         self._waiting = []
+        self._arrived.reverse()
         self._waiters.append((self.accepted, self._arrived))
         self._arrived = []
         while self._waiters:
