@@ -109,7 +109,7 @@ async def run_here(folder: Path, way: tuple[str, int], at: int) -> list[str]:
                     lines.append(f"refused {error.code}")
                     return
                 if len(lines) == at:
-                    put(journal, path)
+                    put(folder, journal, path)
 
         await asyncio.gather(*(work() for _ in range(8)))
         assert await code_of(hub.invite_as("amy", "bob")) == 6012
@@ -118,10 +118,10 @@ async def run_here(folder: Path, way: tuple[str, int], at: int) -> list[str]:
     return lines
 
 
-def put(journal: LogJournal, path: str) -> None:
+def put(folder: Path, journal: LogJournal, path: str) -> None:
     """Put a file in place of the one that the log appends to."""
     other = os.open(path, os.O_RDWR)
-    os.dup2(other, fd_of(Path(journal._disk.path, journal._segments[-1].name)))  # type: ignore[attr-defined]
+    os.dup2(other, fd_of(folder / journal._segments[-1].name))
     os.close(other)
 
 
