@@ -20,9 +20,11 @@ histories: setup  ## random histories against a model: N of them from SEED, OVER
 	@PYTHONPATH=tests $(BIN)/python -m oracle.bulk \
 		--count $(or $(N),100000) --seed $(or $(SEED),0) --over $(or $(OVER),both) $(ARGS)
 
-torture: setup  ## crashes of the log on a simulated disk: N of them from SEED
+torture: setup  ## crashes of the log on a simulated disk, N from SEED; then of a server, ROUNDS
 	@PYTHONPATH=tests nice -n 10 $(BIN)/python -m journal.crashes \
 		--count $(or $(N),1000000) --seed $(or $(SEED),0) $(ARGS)
+	@PYTHONPATH=tests nice -n 10 $(BIN)/python -m crash \
+		--rounds $(or $(ROUNDS),10000) --seed $(or $(SEED),0)
 
 fuzz: setup  ## histories that a fuzzer makes up, for SECONDS
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
