@@ -13,8 +13,8 @@ KILLS = 200
 
 def test_a_server_that_is_killed_at_random_points_keeps_every_promise() -> None:
     tally = play(scaled(KILLS, at_least=2 * ROUNDS), seed=0)
-    assert tally.answers > 20 * tally.rounds
-    assert tally.rings > 20 * tally.rounds
+    assert tally.answers > 3 * tally.rounds
+    assert tally.rings > 3 * tally.rounds
     met = {name: value for name, value in vars(tally).items() if not value}
     assert not met or tally.rounds < KILLS, f"not met: {met}"
 
