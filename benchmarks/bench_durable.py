@@ -8,7 +8,6 @@ file system in memory would show nothing.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import shutil
@@ -16,14 +15,12 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import operands
-import pytest
 from measure import MS, PER_SECOND, TIMES, US, Measure, Row
 
 from pysignal import Hub, Session, SignalingListener
@@ -53,19 +50,6 @@ BUSY_SHARE_MIN = 0.8  # what a run must have had
 ROUNDS = 5
 
 Loop = asyncio.AbstractEventLoop
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Give a folder on the disk that the results lie on."""
-    results = Path(__file__).resolve().parent / "results"
-    results.mkdir(exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix="journal-", dir=results))
-    gc.collect()
-    gc.freeze()  # the collector need not walk through pytest again and again
-    yield made
-    gc.unfreeze()
-    shutil.rmtree(made)
 
 
 # -- life cycles -----------------------------------------------------------------------------------

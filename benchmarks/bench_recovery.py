@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +41,6 @@ class AskedFor(LogJournal):
         """Take one."""
         self.is_asked = False
         await super().save(position, pieces)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Give a folder on the disk that the results lie on."""
-    results = Path(__file__).resolve().parent / "results"
-    results.mkdir(exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix="journal-", dir=results))
-    yield made
-    shutil.rmtree(made)
 
 
 async def fill(hub: Hub, count: int) -> None:

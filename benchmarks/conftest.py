@@ -7,9 +7,12 @@ pytest benchmarks --benchmark-only --quick    everything once and small, to see 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +122,18 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = uvloop.new_event_loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a folder on the disk that the results lie on."""
+    RESULTS.mkdir(exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="journal-", dir=RESULTS))
+    gc.collect()
+    gc.freeze()  # the collector need not walk through pytest again and again
+    yield made
+    gc.unfreeze()
+    shutil.rmtree(made)
 
 
 @pytest.fixture(scope="session")
