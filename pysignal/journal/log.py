@@ -66,6 +66,9 @@ _MARGIN: Final = 8
 # How long opening works before others have their turn.
 _SLICE_NS: Final = 1_000_000
 
+# How long closing waits for the disk before it holds the loop for it, seconds.
+_IDLE_S: Final = 30.0
+
 _Result = TypeVar("_Result")
 
 
@@ -454,13 +457,19 @@ class LogJournal(Journal):
             return
         self._is_open = False
         self._reserve.stop()
-        self._disk.close()
         waiting, self._waiting = self._waiting, set()
         if self._commit is not None:
             waiting.add(self._commit.done)
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(OSError("the journal was closed"))
+        if self._failure is None:
+            # What is done behind the commits ends first: until then others have the loop.
+            idle = self._submit(Lane.BEHIND, [SyncFolder()], _nothing)
+            await asyncio.wait({idle}, timeout=_IDLE_S)
+            if idle.done():
+                idle.exception()  # nothing rests on it
+        self._disk.close()
 
 
 def _disk_of(folder: str | PathLike[str]) -> Disk:

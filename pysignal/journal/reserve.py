@@ -95,6 +95,8 @@ class Reserve:
             self._busy = True
 
     def _made(self, name: str, error: OSError | None) -> None:
+        if not self._started:
+            return  # it is removed when the journal is opened
         self._busy = False
         if error is not None:
             if not self.is_full:
