@@ -368,11 +368,11 @@ class Presence:
         if account is None:
             account = self._accounts[user] = Account(user)
         account.devices[device_id] = self._away[user, device_id] = device
-        if len(account.devices) > self._limits.devices_remembered:
-            self._forget_device(user, next(iter(account.devices)))
-        elif kept["online"]:
+        if kept["online"]:
             # So that after the next crash it does not count as told of what comes now.
             self._note(user, device_id, device)
+        if len(account.devices) > self._limits.devices_remembered:
+            self._forget_device(user, next(iter(account.devices)))
 
     def _forget(self, now_ms: int) -> None:
         """Forget some devices that have been away for too long, and users without a device."""

@@ -43,7 +43,7 @@ class Recovery:
         requests: likewise.
 
     Attributes:
-        devices: the last entry of each device, by user and device ID.
+        devices: the last entry of each device, by user and device ID, in their order.
     """
 
     def __init__(
@@ -155,7 +155,10 @@ class Recovery:
             self._requests.bring_back(entries.request_of(entry, Request))
         elif kind == entries.DEVICE:
             read = entries.builtins_of(entry)
-            self.devices[read["user"], read["device"]] = read
+            name = read["user"], read["device"]
+            # Last again: of those that left in one millisecond the last entry is the latest.
+            self.devices.pop(name, None)
+            self.devices[name] = read
         elif kind == entries.KEY:
             if self._machine is None:
                 self._begin(*entries.key_of(entry))

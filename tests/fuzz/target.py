@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from oracle import hub_run, machine_run
+from oracle import hub_history, machine_run
 from oracle.source import Bytes
 
 CORPUS: Final = Path(__file__).parent / "corpus"
@@ -30,4 +30,4 @@ def run_input(over: str, data: bytes, loop: asyncio.AbstractEventLoop) -> None:
     if over == "machine":
         machine_run.run_history(Bytes(data))
     else:
-        loop.run_until_complete(hub_run.run_history(Bytes(data)))
+        loop.run_until_complete(hub_history.run_history(Bytes(data)))

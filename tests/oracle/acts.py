@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from oracle import groups
 from oracle.calls import Call, Calls
 from oracle.group_acts import TEXTS
+from oracle.lives import JOURNALS
 from oracle.model import Oracle, Place
 from oracle.source import Exhausted, Source, pick, some
 from pysignal import Limits
@@ -31,13 +32,16 @@ TYPES: Final = ("Work", "Public", "Meeting", "AVChatRoom", "Community")
 
 
 class Nth(NamedTuple):
-    """The ID of the invitation that was opened as this one; with one character changed."""
+    """The ID of the invitation that was opened as this one; with one character changed.
+
+    After a crash there may be fewer: one that is not there any more is as good as none.
+    """
 
     number: int
     flipped: bool = False
 
     def among(self, names: Sequence[str]) -> str:
-        name = names[self.number]
+        name = names[self.number] if self.number < len(names) else "lost"
         if not self.flipped:
             return name
         at = self.number % len(name)
@@ -61,12 +65,14 @@ class World:
         seed: of the IDs of invitations.
         same_ms: whether deadlines may fall into one millisecond, and so come in either order.
         notices: whether most invitations are from one user to one other, without a deadline.
+        journal: of which sort (see `lives`), where the hub has one: then it also crashes.
     """
 
     limits: Limits
     seed: int
     same_ms: bool
     notices: bool
+    journal: str = ""
 
 
 def draw_world(source: Source) -> World:
@@ -80,7 +86,8 @@ def draw_world(source: Source) -> World:
 def _draw_world(source: Source) -> World:
     notices, seed = source.below(12) == 0, source.below(1 << 16)
     if source.below(2):
-        return World(Limits(), seed, same_ms=source.below(4) == 0, notices=notices)
+        same_ms = source.below(4) == 0
+        return World(Limits(), seed, same_ms, notices, _journal_of(seed))
     ended_max = pick(source, (100_000, 100_000, 0, 1, 3))
     limits = Limits(
         sessions_per_user=pick(source, (16, 2)),
@@ -97,7 +104,15 @@ def _draw_world(source: Source) -> World:
         requests_keep_s=pick(source, (120, 3)),
         group_members=SMALL_GROUPS if source.below(3) == 0 else None,
     )
-    return World(limits, seed, same_ms=ended_max > 100 and source.below(4) == 0, notices=notices)
+    same_ms = ended_max > 100 and source.below(4) == 0
+    return World(limits, seed, same_ms, notices, _journal_of(seed))
+
+
+def _journal_of(seed: int) -> str:
+    """The sort of journal of one world in eight; the others have none."""
+    sorts = [*JOURNALS]
+    at = seed % (8 * len(sorts))
+    return sorts[at] if at < len(sorts) else ""
 
 
 class Drawing:
@@ -185,10 +200,10 @@ class Drawer(Drawing):
         self.oracle = oracle
         self.requested: list[Act] = []
 
-    def next(self) -> Act:
-        """Draw the next act."""
+    def next(self, kinds: Sequence[Callable[[Drawer], Act]] | None = None) -> Act:
+        """Draw the next act: one of some kinds, where they are given."""
         is_notice = self.notices and self.below(4)
-        act: Act = self.invite() if is_notice else self.pick(KINDS)(self)
+        act: Act = self.invite() if is_notice else self.pick(kinds or KINDS)(self)
         if "request_id" in act.args:
             self.requested.append(act)
         return act

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import uvloop
 
-from oracle import hub_run, machine_run
+from oracle import hub_history, machine_run
 from oracle.acts import Act
 from oracle.failure import HistoryFailed, shortest, shown
 from oracle.hub_run import HubRun
@@ -29,6 +29,7 @@ from oracle.machine_run import MachineRun
 from oracle.source import Seeded, Source
 
 TESTS: Final = Path(__file__).parents[1]
+CRASHES: Final = "crashes"  # histories of a hub that has a journal in each
 CHUNK: Final = 100_000  # histories after which a long run says how it goes
 
 
@@ -42,7 +43,7 @@ def run(count: int, first_seed: int, over: str = "hub", workers: int = 2) -> flo
     Args:
         count: histories, each of 40 operations.
         first_seed: the seed of the first; the others follow.
-        over: "hub" or "machine".
+        over: "hub", "machine" or "crashes".
         workers: processes.
 
     Raises:
@@ -76,7 +77,7 @@ def run_one(over: str, source: Source) -> HubRun | MachineRun:
     """Run one history; returns what has happened, or raises HistoryFailed."""
     if over == "machine":
         return machine_run.run_history(source)
-    return uvloop.run(hub_run.run_history(source))
+    return uvloop.run(hub_history.run_history(source, crashing=over == CRASHES))
 
 
 def run_here(seeds: Iterable[int], over: str, *, show: bool = False) -> None:
@@ -85,19 +86,19 @@ def run_here(seeds: Iterable[int], over: str, *, show: bool = False) -> None:
     async def run_all() -> None:
         for seed in seeds:
             try:
-                if over == "hub":
-                    run: HubRun | MachineRun = await hub_run.run_history(Seeded(seed))
+                if over == "machine":
+                    run: HubRun | MachineRun = machine_run.run_history(Seeded(seed))
                 else:
-                    run = machine_run.run_history(Seeded(seed))
+                    run = await hub_history.run_history(Seeded(seed), crashing=over == CRASHES)
             except HistoryFailed as failure:
-                sys.exit(await tell(seed, failure))
+                sys.exit(await tell(seed, failure, over))
             if show:
                 print(*map(shown, run.acts), sep="\n")
 
     uvloop.run(run_all())
 
 
-async def tell(seed: int, failure: HistoryFailed) -> str:
+async def tell(seed: int, failure: HistoryFailed, over: str) -> str:
     """Say what has failed, how to run it again, and what of it is to blame."""
 
     def fails(acts: list[Act]) -> bool:
@@ -114,7 +115,7 @@ async def tell(seed: int, failure: HistoryFailed) -> str:
     told = "".join(f"\n    {shown(act)}" for act in acts)
     return (
         f"{failure}: {failure.__cause__!r}\nrun it again: "
-        f"make histories SEED={seed} OVER={failure.over} N=1\nin {failure.setup}\n"
+        f"make histories SEED={seed} OVER={over} N=1\nin {failure.setup}\n"
         f"of {len(failure.acts)} acts these fail alone:{told}"
     )
 
@@ -124,13 +125,13 @@ def replay(over: str, setup: Any, acts: list[Act]) -> None:
     if over == "machine":
         machine_run.replay(setup, acts)
     else:
-        uvloop.run(hub_run.replay(setup, acts))
+        uvloop.run(hub_history.replay(setup, acts))
 
 
 def main() -> None:
     """Run what the command line says, and tell how fast it was."""
     parser = argparse.ArgumentParser(prog="make histories")
-    parser.add_argument("--over", choices=["hub", "machine", "both"], default="both")
+    parser.add_argument("--over", choices=["hub", "machine", CRASHES, "both"], default="both")
     parser.add_argument("--count", type=int, default=CHUNK)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)

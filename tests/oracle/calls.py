@@ -113,6 +113,7 @@ class Calls:
         open_max: int = 1 << 24,
     ) -> None:
         self.now_ms = now_ms
+        self.last_ms = 0  # when something has happened last
         self.late_ms = 0  # that have passed since, which no operation has met yet
         self.ended_keep_ms = ended_keep_ms
         self.ended_max = ended_max
@@ -146,6 +147,7 @@ class Calls:
             excess = self._excess(inviter, invitees[0])
         if len(self.open) >= self.open_max and excess is None:
             raise Refusal("table_full")
+        assert name not in self.names, f"{name} is the ID of another one"
         if excess is not None:
             self._end_pending(excess, "timed_out", reason="lifetime")
         call = Call(
@@ -269,6 +271,7 @@ class Calls:
     ) -> None:
         """Note a fact; with nobody pending any more it is the end."""
         call.seq += 1
+        self.last_ms = self.now_ms
         pending = tuple(call.pending)
         if kind not in ("opened", "modified"):
             self.statuses[kind] += len(affected)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import heapq
+from collections.abc import Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final
 
-from oracle.acts import BAD_IDS, USERS, Act, Drawer, Nth, World, draw_world
+from oracle.acts import BAD_IDS, USERS, Act, Nth, World
 from oracle.calls import EVENT_FIELDS, INFO_FIELDS, Fields
 from oracle.ear import Ear
-from oracle.failure import HistoryFailed
-from oracle.model import Device, Oracle, Place
+from oracle.model import Device, Oracle, Place, Snapshot
 from oracle.parameters import Failure
-from oracle.source import Exhausted, Source
 from oracle.watchers import Watchers
 from pysignal import (
     Hub,
@@ -25,9 +23,6 @@ from pysignal import (
     SignalingInfo,
     VirtualClock,
 )
-
-OPERATIONS: Final = 40
-START_MS: Final = 1_700_000_000_000
 
 fields_of = attrgetter(*EVENT_FIELDS)
 info_of = attrgetter(*INFO_FIELDS)
@@ -40,7 +35,13 @@ member_of = attrgetter("user_id", "role", "name_card", "joined_ms")
 OF_SIGNALING: Final = frozenset(
     {"invite", "invite_in_group", "accept", "reject", "cancel", "modify_invitation"}
 )
+OPENING: Final = ("invite", "invite_in_group")
 OF_SERVER_GROUPS: Final = frozenset({"put", "add", "remove", "dismiss"})
+
+
+# What a call gives: 0 and a value, or the code of a refusal and its details.
+Outcome = tuple[int, Any, dict[str, Any]]
+Expected = tuple[int, Any, dict[str, Any] | None]
 
 
 class QuickClock(VirtualClock):
@@ -55,6 +56,13 @@ class QuickClock(VirtualClock):
         """Let time pass in which the event loop does nothing: timers come late."""
         self._now_ms += ms
 
+    def run_due(self) -> None:
+        """Call the timers that are due, and let nothing else run."""
+        while self._timers and self._timers[0][0] <= self._now_ms:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.call is not None:
+                timer.call()
+
 
 class HubRun:
     """A hub and its model, to which the same things happen.
@@ -67,7 +75,7 @@ class HubRun:
     def __init__(self, hub: Hub, clock: QuickClock, world: World) -> None:
         self.hub = hub
         self.clock = clock
-        self.oracle = Oracle(world.limits, clock.now_ms())
+        self.oracle = Oracle(world.limits, hub.now_ms)
         self.watchers = Watchers()
         self.acts: list[Act] = []
         self.codes: set[int] = set()
@@ -88,32 +96,32 @@ class HubRun:
         if kind == "compare":
             await self.compare(whole=args["whole"])
             return
-        self.oracle.tick(self.clock.now_ms())
+        self.oracle.tick(self.hub.now_ms)
         if kind == "login":
             await self._login(by, **args)
-            return
-        if kind == "offline":
+        elif kind == "offline":
             await self._call_offline()
-            return
+        else:
+            await self._operate(kind, by, self._named(args))
+
+    def _named(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of an act, with the ID of the invitation that it names."""
         name: Any = args.get("invite_id")
         if isinstance(name, Nth):
-            name = name.among(self.oracle.calls.names)
-            args = args | {"invite_id": name}
+            return args | {"invite_id": name.among(self.oracle.calls.names)}
+        return args
+
+    async def _operate(self, kind: str, by: Place, args: dict[str, Any]) -> None:
+        name: Any = args.get("invite_id")
         is_answer = kind in ("accept", "reject") and isinstance(name, str)
         before = self._statuses(name) if is_answer else None
         device = self.oracle.online.get(by) if kind == "logout" else None
-        code, value, details = await outcome(self._call(kind, by, args))
-        if kind in ("invite", "invite_in_group"):
-            self.oracle.next_name = "none" if value is None else str.__str__(value)
-        expected = expectation(getattr(self.oracle, kind), *self._model_args(kind, by), **args)
-        assert code == expected[0], f"code {code} {details}, but {expected[0]} is right"
-        if code:
-            self.codes.add(code)
-            # Of two wrong parameters either is named: where a request ID comes is not promised.
-            if details.get("parameter") != "request_id" or args["request_id"] not in BAD_IDS:
-                compare_details(details, expected[2], code)
+        found = await outcome(self._call(kind, by, args))
+        if kind in OPENING:
+            self.oracle.next_name = "none" if found[1] is None else str.__str__(found[1])
+        self._compare_outcome(found, self._expected(kind, by, args), args)
+        if found[0]:
             return
-        assert value == expected[1], f"gave {value!r}, but {expected[1]!r} is right"
         if before is not None:
             after = self._statuses(name)
             if after is not None:
@@ -121,8 +129,22 @@ class HubRun:
         if device is not None:
             self._end(by, device)
 
-    def _model_args(self, kind: str, by: Place) -> tuple[Place, ...]:
-        return () if kind in OF_SERVER_GROUPS or kind == "cancel_by_server" else (by,)
+    def _expected(self, kind: str, by: Place, args: dict[str, Any]) -> Expected:
+        """Do an act to the model."""
+        is_of_server = kind in OF_SERVER_GROUPS or kind == "cancel_by_server"
+        places = () if is_of_server else (by,)
+        return expectation(getattr(self.oracle, kind), *places, **args)
+
+    def _compare_outcome(self, found: Outcome, expected: Expected, args: dict[str, Any]) -> None:
+        code, value, details = found
+        assert code == expected[0], f"code {code} {details}, but {expected[0]} is right"
+        if not code:
+            assert value == expected[1], f"gave {value!r}, but {expected[1]!r} is right"
+            return
+        self.codes.add(code)
+        # Of two wrong parameters either is named: where a request ID comes is not promised.
+        if details.get("parameter") != "request_id" or args["request_id"] not in BAD_IDS:
+            compare_details(details, expected[2], code)
 
     def _statuses(self, name: str) -> dict[str, str] | None:
         info = self.hub.shard.machine.info(name)
@@ -161,15 +183,25 @@ class HubRun:
 
     async def _login(self, place: Place, start: Any, anew: bool) -> None:
         """Log in, with a session that has logged out or was replaced, or with a new one."""
-        offline = self.offline.get(place)
-        session, ear = self._new_session(place) if anew or not offline else offline[-1]
+        session, ear = self._session_to_log_in(place, anew)
         device = self.oracle.online.get(place)
-        code, _, _ = await outcome(session.login(start))
-        right_code, expected, _ = expectation(self.oracle.login, *place, start)
-        assert code == right_code, f"code {code}, but {right_code} is right"
-        if code:
-            self.codes.add(code)
-            return
+        found = await outcome(session.login(start))
+        expected = expectation(self.oracle.login, *place, start)
+        assert found[0] == expected[0], f"code {found[0]}, but {expected[0]} is right"
+        if found[0]:
+            self.codes.add(found[0])
+        else:
+            self._logged_in(place, session, ear, device, expected[1])
+
+    def _session_to_log_in(self, place: Place, anew: bool) -> tuple[Session, Ear]:
+        offline = self.offline.get(place)
+        return self._new_session(place) if anew or not offline else offline[-1]
+
+    def _logged_in(
+        self, place: Place, session: Session, ear: Ear, device: Device | None, expected: Snapshot
+    ) -> None:
+        """Compare what a login found; `device` is the one whose session it has replaced."""
+        offline = self.offline.get(place)
         if offline and offline[-1][0] is session:
             offline.pop()
         if device is not None:
@@ -212,7 +244,7 @@ class HubRun:
             self.oracle.calls.late_ms += ms
         else:
             await self.clock.advance(ms / 1000)
-            self.oracle.tick(self.clock.now_ms())
+            self.oracle.tick(self.hub.now_ms)
             self.oracle.settle()
 
     # -- comparing ---------------------------------------------------------------------------------
@@ -294,7 +326,7 @@ class Shared:
         return True
 
 
-async def outcome(call: Coroutine[Any, Any, Any]) -> tuple[int, Any, dict[str, Any]]:
+async def outcome(call: Coroutine[Any, Any, Any]) -> Outcome:
     """Await a call of the hub: (0, what it gives, {}) or (code, None, details)."""
     try:
         return 0, await call, {}
@@ -302,9 +334,7 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> tuple[int, Any, dict[str, A
         return error.code, None, error.details
 
 
-def expectation(
-    call: Callable[..., Any], *args: Any, **options: Any
-) -> tuple[int, Any, dict[str, Any] | None]:
+def expectation(call: Callable[..., Any], *args: Any, **options: Any) -> Expected:
     """The same of a call of the model; the details are None where none are promised."""
     try:
         return 0, call(*args, **options), None
@@ -360,48 +390,3 @@ def in_one_order(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         ordered.append(entry)
         run = []
     return ordered + sorted(run, key=repr)
-
-
-async def run_history(source: Source, operations: int = OPERATIONS) -> HubRun:
-    """Draw one history and let it happen.
-
-    Returns:
-        What has happened; its hub is closed.
-
-    Raises:
-        HistoryFailed: the hub and the model differ.
-    """
-    world = draw_world(source)
-    async with opened(world) as run:
-        drawer = Drawer(source, world, run.oracle)
-        try:
-            try:
-                for act in drawer.begin():
-                    await run.do(act)
-                for _ in range(operations):
-                    await run.do(drawer.next())
-                    settle = drawer.settle()
-                    if settle is not None:
-                        await run.do(settle)
-            except Exhausted:
-                pass
-            await run.compare(whole=True)
-        except Exception as error:
-            raise HistoryFailed("hub", world, run.acts) from error
-    return run
-
-
-async def replay(world: World, acts: list[Act]) -> None:
-    """Let acts happen that were drawn before."""
-    async with opened(world) as run:
-        for act in acts:
-            await run.do(act)
-        await run.compare(whole=True)
-
-
-@asynccontextmanager
-async def opened(world: World) -> AsyncIterator[HubRun]:
-    """Open a hub on a clock of its own, with a model beside it."""
-    clock = QuickClock(START_MS)
-    async with Hub(clock=clock, limits=world.limits, seed=world.seed) as hub:
-        yield HubRun(hub, clock, world)

@@ -39,12 +39,14 @@ class Device:
     Attributes:
         told: the invitations that it was told of, ever since a cold login.
         open: those of them whose end it does not know.
+        untold: open ones that its last login left out.
         queue: what it is to hear.
         calls, events: what it has heard since somebody asked.
     """
 
     told: set[str] = field(default_factory=set)
     open: set[str] = field(default_factory=set)
+    untold: set[str] = field(default_factory=set)
     queue: list[Item] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[Fields] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Device:
 
     def tell(self, call: Call) -> None:
         self.told.add(call.name)
+        self.untold.discard(call.name)
         if call.state == "open":
             self.open.add(call.name)
 
@@ -402,15 +405,18 @@ class Oracle(GroupActs):
     def _find_missed(self, place: Place, device: Device, cold: bool) -> list[Call]:
         """Queue what a login rings again, and return what its snapshot shows."""
         user, shown = place[0], []
+        device.untold.clear()
         for call in self.calls.open.values():
             if not call.is_party(user):
                 continue
             told = call.name in device.told
             if told or not call.online_only:
                 shown.append(call)
-            if told or call.online_only:
+            if told:
                 continue
-            if call.status.get(user) != "pending":
+            if call.online_only:
+                device.untold.add(call.name)
+            elif call.status.get(user) != "pending":
                 device.tell(call)  # by the snapshot, as it need not ring
             elif not cold or self._rings_cold(call, user):
                 users = list(call.status)
@@ -418,6 +424,8 @@ class Oracle(GroupActs):
                 device.queue.append(((*called, call.data), call.opened_again(), call))
             elif not call.group:
                 device.tell(call)
+            else:
+                device.untold.add(call.name)
         return shown
 
     def _rings_cold(self, call: Call, user: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from scale import scaled
 
-from oracle import bulk, hub_run, machine_run
+from oracle import bulk, hub_history, machine_run
 from oracle.calls import Calls
 from oracle.source import Bytes, Seeded
 
@@ -33,7 +33,7 @@ def test_the_same_seed_is_the_same_history() -> None:
         for hash_seed in ("1", "2")
     ]  # fmt: skip
     assert told[0] == told[1]
-    assert told[0].count("\n") > 3 * hub_run.OPERATIONS
+    assert told[0].count("\n") > 3 * hub_history.OPERATIONS
 
 
 @pytest.mark.parametrize("over", ["machine", "hub"])
@@ -64,7 +64,7 @@ def test_histories_meet_every_refusal() -> None:
     in_machines, in_hubs = set(), set()
     for seed in range(600):
         in_machines |= machine_run.run_history(Seeded(seed)).refusals
-        in_hubs |= uvloop.run(hub_run.run_history(Seeded(seed))).codes
+        in_hubs |= uvloop.run(hub_history.run_history(Seeded(seed))).codes
     assert in_machines == {
         "unknown", "ended", "answered", "not_party", "not_modifiable", "conflict", "table_full",
     }  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import uvloop
 
-from oracle import bulk, hub_run
+from oracle import bulk, hub_history
 from oracle.acts import Act, Nth, World
 from oracle.source import Seeded
 from pysignal import Limits
@@ -97,7 +97,7 @@ SEEDS = [
 @pytest.mark.parametrize("broken", FAILED)
 def test_what_was_broken_stays_fixed(broken: str) -> None:
     limits, acts = FAILED[broken]
-    uvloop.run(hub_run.replay(World(limits, seed=1, same_ms=False, notices=False), acts))
+    uvloop.run(hub_history.replay(World(limits, seed=1, same_ms=False, notices=False), acts))
 
 
 @pytest.mark.parametrize(("over", "seed"), SEEDS)

@@ -19,7 +19,7 @@ from scale import scaled
 
 from oracle.acts import Act, Drawer, draw_world
 from oracle.failure import HistoryFailed
-from oracle.hub_run import opened
+from oracle.hub_history import opened
 from oracle.source import Bytes, Exhausted, Source
 
 Draw = Callable[[Drawer], Act]
