@@ -99,6 +99,7 @@ class CrashingRun(HubRun):
         hub = self.hub
         writer = hub._writer
         assert writer is not None
+        assert writer._failure is None, f"the journal failed: {writer._failure}"
         return bool(
             writer.durable < writer.accepted
             or hub._publisher.is_behind
