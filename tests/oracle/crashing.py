@@ -136,7 +136,7 @@ class CrashingRun(HubRun):
             await self._settle()
             await super().do(act)
             if kind != "jump":
-                await self._settle()
+                await super()._pass("wait", 0)
 
     async def _settle(self) -> None:
         """Let everything become durable and be delivered; nothing is under way any more."""
