@@ -99,6 +99,7 @@ class CrashingRun(HubRun):
         hub = self.hub
         writer = hub._writer
         assert writer is not None
+        assert writer._failure is None, f"the journal failed: {writer._failure}"
         return bool(
             writer.durable < writer.accepted
             or hub._publisher.is_behind
@@ -135,7 +136,7 @@ class CrashingRun(HubRun):
             await self._settle()
             await super().do(act)
             if kind != "jump":
-                await self._settle()
+                await super()._pass("wait", 0)
 
     async def _settle(self) -> None:
         """Let everything become durable and be delivered; nothing is under way any more."""

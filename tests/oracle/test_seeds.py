@@ -15,6 +15,7 @@ from oracle.source import Seeded
 from pysignal import Limits
 
 NOBODY = "", ""
+CRASH = Act("crash", NOBODY, {"ms": 1, "power": True, "back": False, "look": True})
 
 FAILED: dict[str, tuple[Limits, list[Act]]] = {
     "a request ID that was used before was told of before a user ID that is none": (
@@ -84,6 +85,26 @@ FAILED: dict[str, tuple[Limits, list[Act]]] = {
             Act("invite_user_to_group", ("amy", ""), {"group_id": "g", "user_list": []}),
         ],
     ),
+    "a device that was back and pushed another out counted as online until the next crash": (
+        Limits(devices_remembered=1),
+        [
+            Act("login", ("amy", "1"), {"start": "cold", "anew": True}),
+            Act("login", ("amy", "phone"), {"start": "hot", "anew": True}),
+            CRASH,
+            Act("login", ("amy", "1"), {"start": "hot", "anew": True}),
+            CRASH,
+        ],
+    ),
+    "of two devices that left in one millisecond a crash forgot the later": (
+        Limits(devices_remembered=1),
+        [
+            Act("login", ("amy", "2"), {"start": "cold", "anew": True}),
+            Act("login", ("amy", "1"), {"start": "cold", "anew": True}),
+            Act("logout", ("amy", "1"), {}),
+            Act("logout", ("amy", "2"), {}),
+            CRASH,
+        ],
+    ),
 }
 
 SEEDS = [
@@ -97,7 +118,8 @@ SEEDS = [
 @pytest.mark.parametrize("broken", FAILED)
 def test_what_was_broken_stays_fixed(broken: str) -> None:
     limits, acts = FAILED[broken]
-    uvloop.run(hub_history.replay(World(limits, seed=1, same_ms=False, notices=False), acts))
+    world = World(limits, seed=1, same_ms=False, notices=False, journal="memory" * (CRASH in acts))
+    uvloop.run(hub_history.replay(world, acts))
 
 
 @pytest.mark.parametrize(("over", "seed"), SEEDS)

@@ -1,14 +1,15 @@
 """The same acts, drawn by hypothesis: it looks for rare ones, and tells the shortest that fail.
 
-Each rule is one kind of act. Its choices are bytes, so that hypothesis makes them simpler by making
-them smaller.
+Each rule is one kind of act, or a crash. Its choices are bytes, so that hypothesis makes them
+simpler by making them smaller.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -17,24 +18,33 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from scale import scaled
 
-from oracle.acts import Act, Drawer, draw_world
+from oracle.acts import Act, Drawer, World, draw_world
+from oracle.crash_acts import crash
 from oracle.failure import HistoryFailed
 from oracle.hub_history import opened
-from oracle.source import Bytes, Exhausted, Source
+from oracle.lives import JOURNALS
+from oracle.source import Bytes, Exhausted, Source, pick
 
 Draw = Callable[[Drawer], Act]
+DrawAll = Callable[[Drawer], Iterable[Act]]
 CHOICES = st.binary(min_size=24, max_size=24)  # more than one act has
 
 
-def _given(act: Act) -> Draw:
-    return lambda drawer: act
+def _each(draws: Sequence[Draw]) -> DrawAll:
+    """Draw one after the other, each when the one before it has happened."""
+
+    def draw_all(drawer: Drawer) -> Iterator[Act]:
+        for draw in draws:
+            yield draw(drawer)
+
+    return draw_all
 
 
 def happens(draw: Draw) -> Any:
     """Make the rule that an act of one kind happens."""
 
     def happen(self: HubHistories, choices: bytes) -> None:
-        self.do([draw], Bytes(choices))
+        self.do(_each([draw]), Bytes(choices))
 
     happen.__name__ = draw.__name__
     return rule(choices=CHOICES)(happen)
@@ -52,27 +62,32 @@ class HubHistories(RuleBasedStateMachine):
     @initialize(choices=st.binary(min_size=48, max_size=48))
     def begin(self, choices: bytes) -> None:
         source = Bytes(choices)
-        self.world = draw_world(source)
+        self.world = self.draw_world(source)
         self.history = self.runner.run(self.opened.enter_async_context(opened(self.world)))
         drawer = Drawer(source, self.world, self.history.oracle)
-        self.do([_given(act) for act in drawer.begin()], source)
+        begun = drawer.begin()
+        self.do(lambda _: begun, source)
 
-    def do(self, draws: Sequence[Draw], source: Source) -> None:
+    def draw_world(self, source: Source) -> World:
+        """Draw what the history takes place in."""
+        return draw_world(source)
+
+    def do(self, draw_all: DrawAll, source: Source) -> None:
         """Let acts happen in one turn of the loop, and compare."""
         self.is_sound = False
         try:
-            self.runner.run(self._do(draws, source))
+            self.runner.run(self._do(draw_all, source))
         except Exception as error:
             raise HistoryFailed("hub", self.world, self.history.acts) from error
         self.is_sound = True
 
-    async def _do(self, draws: Sequence[Draw], source: Source) -> None:
+    async def _do(self, draw_all: DrawAll, source: Source) -> None:
         history = self.history
         drawer = Drawer(source, self.world, history.oracle)
         drawer.requested = [act for act in history.acts if "request_id" in act.args]
         try:
-            for draw in draws:
-                await history.do(draw(drawer))
+            for act in draw_all(drawer):
+                await history.do(act)
         except Exhausted:
             pass
         await history.compare(whole=False)
@@ -99,7 +114,7 @@ class HubHistories(RuleBasedStateMachine):
 
     @rule(choices=st.binary(min_size=96, max_size=96))
     def at_once(self, choices: bytes) -> None:
-        self.do([Drawer.next] * 4, Bytes(choices))
+        self.do(_each([Drawer.next] * 4), Bytes(choices))
 
     def teardown(self) -> None:
         try:
@@ -110,12 +125,33 @@ class HubHistories(RuleBasedStateMachine):
             self.runner.close()
 
 
+class CrashingHistories(HubHistories):
+    """The same of a hub with a journal, which is left behind and begun anew."""
+
+    def draw_world(self, source: Source) -> World:
+        return replace(super().draw_world(source), journal=pick(source, [*JOURNALS]))
+
+    @rule(choices=st.binary(min_size=160, max_size=160))
+    def crash(self, choices: bytes) -> None:
+        self.do(crash, Bytes(choices))
+
+    @rule(choices=st.binary(min_size=160, max_size=160))
+    def crash_once_more(self, choices: bytes) -> None:
+        self.do(crash, Bytes(choices))
+
+
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=scaled(examples),
+        stateful_step_count=50,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 TestHubHistories = HubHistories.TestCase
-TestHubHistories.settings = settings(
-    max_examples=scaled(300),
-    stateful_step_count=50,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestHubHistories.settings = _settings(300)
+TestCrashingHistories = CrashingHistories.TestCase
+TestCrashingHistories.settings = _settings(100)
