@@ -107,4 +107,4 @@ async def replayed(hub: Hub, history: list[bytes]) -> tuple[Machine, Groups]:
     await journal.append(history, 0)
     groups = Groups(hub.limits.group_members)
     requests = Requests(lambda: hub.now_ms, round(hub.limits.requests_keep_s * 1000), 1000, True)
-    return await Recovery(hub._new_machine, groups, requests).read(journal), groups
+    return await Recovery(hub._new_machine, 0, groups, requests).read(journal), groups
