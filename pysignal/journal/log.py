@@ -42,6 +42,7 @@ from pysignal.journal.disk import (
 )
 from pysignal.journal.files import (
     IDENTITY_SIZE,
+    MARGIN,
     START_SIZE,
     encode_start,
     new_name,
@@ -61,8 +62,6 @@ SNAPSHOT_BYTES: Final = 64 << 20
 # Between the beginnings of two commits where records come fast, seconds.
 GATHER_S: Final = 0.004
 
-# Zeros behind the last commit of a segment as long as there is no next one.
-_MARGIN: Final = 8
 # How long opening works before others have their turn.
 _SLICE_NS: Final = 1_000_000
 
@@ -242,7 +241,7 @@ class LogJournal(Journal):
     def _begin(self, segment: Segment) -> None:
         self._segments.append(segment)
         self._end = segment.end
-        self._room = segment.size - _MARGIN
+        self._room = segment.size - MARGIN
 
     def _most_since(self, snapshot: snapshots.Snapshot | None) -> int:
         """Return after how many bytes of commits another snapshot is wanted."""
@@ -307,10 +306,10 @@ class LogJournal(Journal):
         end = len(head) + len(data)
         size = self._segment_bytes
         steps: list[Step] = []
-        spare = self._reserve.take() if end + _MARGIN <= size else None
+        spare = self._reserve.take() if end + MARGIN <= size else None
         if spare is None:
             # Where the disk is full, a small one may still find room.
-            size = max(size // 16 if self.is_full else size, end + _MARGIN)
+            size = max(size // 16 if self.is_full else size, end + MARGIN)
             spare = self._reserve.name()
             steps.append(Create(spare, size))
         name = segment_name(self._position)
