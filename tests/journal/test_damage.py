@@ -245,7 +245,7 @@ async def test_a_snapshot_that_is_cut_or_longer_is_damage() -> None:
 
 
 async def test_a_log_that_is_cut_short_is_no_torn_commit() -> None:
-    contents, records, last = await written(9, 60)
+    contents, records, _ = await written(9, 60)
     name = max(name for name in contents if name.endswith(".log"))
     whole = contents[name]
     end = -(-len(whole.rstrip(b"\0")) // 8) * 8
