@@ -163,6 +163,7 @@ class Hub(ServerActs):
         else:
             await self._recover(self._journal, groups)
         self._is_ready = True
+        self._has_room()  # what a journal has brought back needs room to end
         self._schedule()
 
     async def _recover(self, journal: Journal, groups: Groups) -> None:

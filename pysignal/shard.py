@@ -91,7 +91,7 @@ class Shard:
             audience as it was.
         changed: called with the record of each group change that was applied, whether anybody who
             was a member has stayed, and the actor with the device.
-        has_room: asked before an invitation is opened, whether its records will find room.
+        has_room: asked before anything that ends nothing, whether its records will find room.
     """
 
     def __init__(
@@ -210,6 +210,7 @@ class Shard:
         """Replace the data of an open invitation."""
 
         def modify(now_ms: int, invite_id: str, actor: str, data: str, *, device: int) -> None:
+            self._require_room()
             try:
                 self.machine.modify(
                     now_ms, invite_id, actor, data, expected_version=expected_version, device=device
@@ -267,11 +268,11 @@ class Shard:
         return [info for info in found.found if not info.parties_only]
 
     def _require_room(self) -> None:
-        """Refuse to open what might find no room to end."""
+        """Refuse what would take the room that is kept for what is open to end."""
         if not self._has_room():
             raise LimitExceeded(
-                "the disk of the journal is full: make room on it; what is open goes on, new "
-                "invitations are taken again when there is room"
+                "the disk of the journal is full: make room on it; what is open can be answered "
+                "and ends, anything else is taken again when there is room"
             )
 
     def _check_invitees(self, actor: str, group_id: str, invitees: list[str]) -> None:
@@ -348,6 +349,8 @@ class Shard:
         if record.changes_nothing:
             return record
         going = leavers(record)
+        if record.entrants or not (going or record.dismissed):
+            self._require_room()
         if going and self._leave(now_ms, going, record.group_id):
             return MORE
         if record.dismissed and (

@@ -389,3 +389,41 @@ async def test_an_entry_of_an_unknown_kind_refuses_the_opening(clock: VirtualClo
     with pytest.raises(ValueError, match="unknown kind b'\\?'"):
         await hub.open()
     assert not hub.is_open
+
+
+async def test_a_full_journal_takes_what_ends_something_and_no_more(clock: VirtualClock) -> None:
+    class Small(MemoryJournal):
+        kept_free = 0
+        is_full = False
+
+        def keep_free(self, size: int) -> None:
+            self.kept_free = size
+
+    journal = Small()
+    async with Hub(clock=clock, journal=journal) as hub:
+        await hub.groups.put("crew", ["amy", "bob", "cat"])
+        names = [await hub.invite_as("amy", user, timeout=600) for user in ("bob", "cat", "dan")]
+    async with Hub(clock=clock, journal=journal) as hub:
+        assert journal.kept_free > 0, "from the first moment"
+        journal.is_full = True
+        amy = hub.acting_as("amy")
+        for call in (
+            amy.signaling.modify_invitation(names[0], "new"),
+            amy.signaling.invite("bob"),
+            amy.signaling.invite_in_group("crew", ["bob"]),
+            amy.groups.create_group("Work"),
+            hub.groups.put("crew", ["amy", "dan"]),
+            hub.groups.add("crew", ["dan"]),
+        ):
+            assert await code_of(call) == 7008
+        assert await hub.groups.members("crew") == ["amy", "bob", "cat"]
+        bob, _ = await join(hub, "bob")
+        await bob.signaling.accept(names[0])
+        await amy.signaling.cancel(names[1])
+        await bob.groups.quit_group("crew")
+        await hub.groups.remove("crew", ["cat"])
+        await hub.groups.dismiss("crew")
+        await clock.advance(600)
+        assert hub.stats()["open"] == 0
+        journal.is_full = False
+        await amy.signaling.invite("bob")

@@ -24,6 +24,9 @@ IDENTITY_SIZE: Final = 16
 # The first frame of a segment or a snapshot: its head, and the identity as a record, filled up.
 START_SIZE: Final = frames.HEAD_SIZE + 24
 
+# Zeros behind the last commit of a segment as long as there is no next one.
+MARGIN: Final = 8
+
 # How much of a file is read at a time. Reading it takes about a tenth of a millisecond.
 SLICE_SIZE: Final = 1 << 18
 

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from os import PathLike, fspath
 from typing import Final, NamedTuple, TypeVar
@@ -42,6 +43,7 @@ from pysignal.journal.disk import (
 )
 from pysignal.journal.files import (
     IDENTITY_SIZE,
+    MARGIN,
     START_SIZE,
     encode_start,
     new_name,
@@ -61,8 +63,6 @@ SNAPSHOT_BYTES: Final = 64 << 20
 # Between the beginnings of two commits where records come fast, seconds.
 GATHER_S: Final = 0.004
 
-# Zeros behind the last commit of a segment as long as there is no next one.
-_MARGIN: Final = 8
 # How long opening works before others have their turn.
 _SLICE_NS: Final = 1_000_000
 
@@ -242,7 +242,7 @@ class LogJournal(Journal):
     def _begin(self, segment: Segment) -> None:
         self._segments.append(segment)
         self._end = segment.end
-        self._room = segment.size - _MARGIN
+        self._room = segment.size - MARGIN
 
     def _most_since(self, snapshot: snapshots.Snapshot | None) -> int:
         """Return after how many bytes of commits another snapshot is wanted."""
@@ -292,8 +292,12 @@ class LogJournal(Journal):
             steps, segment, chain = self._steps_to_switch(records)
             size = segment.end - START_SIZE
         done = asyncio.get_running_loop().create_future()
-        self._disk.submit(Lane.COMMITS, steps, self._appended)
         self._commit = _Commit(done, segment, chain, len(records), size)
+        try:
+            self._disk.submit(Lane.COMMITS, steps, self._appended)
+        except BaseException:
+            self._commit = None
+            raise
         return done
 
     def _steps_to_switch(self, records: Sequence[bytes]) -> tuple[list[Step], Segment, int]:
@@ -307,10 +311,10 @@ class LogJournal(Journal):
         end = len(head) + len(data)
         size = self._segment_bytes
         steps: list[Step] = []
-        spare = self._reserve.take() if end + _MARGIN <= size else None
+        spare = self._reserve.take() if end + MARGIN <= size else None
         if spare is None:
             # Where the disk is full, a small one may still find room.
-            size = max(size // 16 if self.is_full else size, end + _MARGIN)
+            size = max(size // 16 if self.is_full else size, end + MARGIN)
             spare = self._reserve.name()
             steps.append(Create(spare, size))
         name = segment_name(self._position)
@@ -318,9 +322,11 @@ class LogJournal(Journal):
         return steps, Segment(name, self._position, previous, start, end, size), chain
 
     def _appended(self, error: OSError | None) -> None:
-        self._settle(error)
-        if self.when_settled is not None:
-            self.when_settled()
+        try:
+            self._settle(error)
+        finally:
+            if self.when_settled is not None:
+                self.when_settled()
 
     def _settle(self, error: OSError | None) -> None:
         commit, self._commit = self._commit, None
@@ -338,15 +344,16 @@ class LogJournal(Journal):
         if commit.segment is None:
             self._end += commit.size
             return
-        full = self._segments[-1]
+        full, end = self._segments[-1], self._end
         if full.first == commit.segment.first:
             self._segments.pop()
-        else:
-            self._disk.submit(
-                Lane.BEHIND, (Truncate(full.name, self._end), Sync(full.name)), disregard
-            )
+        # First of all, so that nothing more goes into the old one.
         self._begin(commit.segment)
-        self._reserve.prepare()
+        with suppress(MemoryError):  # it is made up for at the next commit, and by opening
+            if full.first != commit.segment.first:
+                steps = (Truncate(full.name, end), Sync(full.name))
+                self._disk.submit(Lane.BEHIND, steps, disregard)
+            self._reserve.prepare()
 
     def _require(self) -> None:
         """Refuse what the journal can't do any more."""
@@ -463,13 +470,15 @@ class LogJournal(Journal):
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(OSError("the journal was closed"))
-        if self._failure is None:
-            # What is done behind the commits ends first: until then others have the loop.
-            idle = self._submit(Lane.BEHIND, [SyncFolder()], _nothing)
-            await asyncio.wait({idle}, timeout=_IDLE_S)
-            if idle.done():
-                idle.exception()  # nothing rests on it
-        self._disk.close()
+        try:
+            if self._failure is None:
+                # What is done behind the commits ends first: until then others have the loop.
+                idle = self._submit(Lane.BEHIND, [SyncFolder()], _nothing)
+                await asyncio.wait({idle}, timeout=_IDLE_S)
+                if idle.done():
+                    idle.exception()  # nothing rests on it
+        finally:
+            self._disk.close()
 
 
 def _disk_of(folder: str | PathLike[str]) -> Disk:

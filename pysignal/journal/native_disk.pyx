@@ -43,6 +43,7 @@ from pysignal.journal.lanes cimport (
 )
 
 from pysignal.journal import folder
+from pysignal.journal.contract import JournalInUse
 from pysignal.journal.disk import Create, Remove, Rename, Sync, SyncFolder, Truncate, Write
 
 cdef extern from "Python.h":
@@ -91,7 +92,10 @@ cdef class NativeDisk:
             OSError: it cannot be used, or others than its owner may read it; it says why.
         """
         if self.lanes != NULL:
-            raise RuntimeError(f"{self.path} is open already")
+            raise JournalInUse(
+                f"{self.path} is in use by another hub of this process: stop that one, or choose "
+                "another folder"
+            )
         self.folder, self.lock = folder.take(self.path)
         try:
             self.woken, self.wake = _wake_pair()

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from pysignal.journal import frames, snapshots
 from pysignal.journal.contract import JournalDamaged, UnknownVersion
 from pysignal.journal.files import (
+    MARGIN,
     RESTORE,
     SLICE_SIZE,
     START_SIZE,
@@ -208,11 +209,15 @@ def _judge_end(
                 name, scraps, "behind the last commit of the segment is more than zeros", RESTORE
             )
         return None
+    if end >= size:
+        raise JournalDamaged(
+            name, end, "the segment is complete, and the next one is missing", RESTORE
+        )
+    if end > size - MARGIN or any(folder.read(name, size - MARGIN, MARGIN)):
+        raise JournalDamaged(
+            name, size, "the file ends in the middle of a commit: it was cut short", RESTORE
+        )
     if scraps < 0:
-        if end >= size:
-            raise JournalDamaged(
-                name, end, "the segment is complete, and the next one is missing", RESTORE
-            )
         return None
     return (yield from _judge_scraps(folder, name, end))
 

@@ -12,7 +12,7 @@ from journal.simulated_disk import File, SimulatedDisk
 from scale import scaled
 
 from pysignal.journal import JournalDamaged, UnknownVersion
-from pysignal.journal.files import segment_name, snapshot_name
+from pysignal.journal.files import MARGIN, START_SIZE, segment_name, snapshot_name
 from pysignal.journal.log import LogJournal
 
 pytestmark = pytest.mark.anyio
@@ -242,6 +242,19 @@ async def test_a_snapshot_that_is_cut_or_longer_is_damage() -> None:
         with pytest.raises((JournalDamaged, UnknownVersion)):
             await a_log(disk).open()
     await damaged({**contents, name: contents[name] + bytes(8)}, "something follows")
+
+
+async def test_a_log_that_is_cut_short_is_no_torn_commit() -> None:
+    contents, records, _ = await written(9, 60)
+    name = max(name for name in contents if name.endswith(".log"))
+    whole = contents[name]
+    end = -(-len(whole.rstrip(b"\0")) // 8) * 8
+    for size in range(START_SIZE, len(whole)):
+        cut_short = {**contents, name: whole[:size]}
+        if size >= end + MARGIN:  # only zeros are missing
+            assert (await found(cut_short))[:2] == ("sound", records)
+        elif any(whole[size - MARGIN : size]) or size > end:
+            await damaged(cut_short, "complete, and the next one is missing|it was cut short")
 
 
 @pytest.mark.parametrize("is_last", [False, True], ids=["in between", "the last"])

@@ -20,6 +20,7 @@ import uvloop
 from busy import PATIENCE_S
 from journal.disks import begin, carry_out, errors_of
 
+from pysignal.journal.contract import JournalInUse
 from pysignal.journal.disk import (
     Create,
     Lane,
@@ -304,7 +305,7 @@ async def test_close_carries_out_what_was_submitted_and_calls_nobody_back(disk: 
 
 async def test_a_disk_can_be_opened_again(disk: NativeDisk) -> None:
     assert await carry_out(disk, Create("a", 1)) is None
-    with pytest.raises(RuntimeError, match="open already"):
+    with pytest.raises(JournalInUse, match="by another hub of this process"):
         disk.open()
     disk.close()
     disk.open()
