@@ -235,6 +235,10 @@ class Judge:
     def _asked(self, number: int, op: str, user: str, details: dict[str, Any]) -> None:
         assert number not in self.asks
         self.asks[number] = Ask(number, op, user, details, self._line, self._up_ms)
+        if op == "again":
+            # The first try may have left nothing behind, not even its time.
+            first = self.asks[details["first"]]
+            first.up_ms = min(first.up_ms, self._up_ms)
         if op == "login":
             device = details["device"]
             self._logins[number] = Login(user, device, self._line)
