@@ -39,7 +39,7 @@ from pysignal.errors import (
 from pysignal.following import Outcome
 from pysignal.groups.callbacks import GroupListener
 from pysignal.groups.decisions import GroupInfo, GroupType, MemberInfo, Role
-from pysignal.hub import Hub, Sink
+from pysignal.hub import Hub
 from pysignal.invitation import Invitation
 from pysignal.limits import Limits
 from pysignal.listeners import ConnectionListener, SignalingListener
@@ -47,6 +47,7 @@ from pysignal.presence import Snapshot
 from pysignal.receivers import Call
 from pysignal.session import Session
 from pysignal.signaling import SignalingInfo
+from pysignal.sink import Sink
 
 __version__ = "0.1.0"
 

@@ -14,7 +14,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
@@ -41,13 +41,13 @@ from pysignal.limits import Limits
 from pysignal.listeners import SignalingListener
 from pysignal.presence import Presence
 from pysignal.publisher import Publisher
-from pysignal.receivers import Call
 from pysignal.recovery import Recovery
 from pysignal.requests import Requests
 from pysignal.saving import Saving
 from pysignal.server_acts import ServerActs
 from pysignal.session import Session, Start
 from pysignal.shard import MORE, LookUp, Shard
+from pysignal.sink import Sink
 
 _Item = TypeVar("_Item")
 
@@ -65,18 +65,6 @@ END_BYTES: Final = 128
 
 # How often memory of what has ended is given back.
 FORGET_EVERY_MS: Final = 1000
-
-
-class Sink(Protocol):
-    """Where events go, in place of the sessions' listeners: `Hub(sink=…)`."""
-
-    def deliver(self, events: list[Event | Call], receivers: list[list[Session]]) -> None:
-        """Take the events of one turn, in commit order.
-
-        Args:
-            events: each made once, read-only; a `Call` for a callback of a group.
-            receivers: for each event, the sessions that hear it.
-        """
 
 
 class Hub(ServerActs):
@@ -118,8 +106,9 @@ class Hub(ServerActs):
         self._sink = sink
         self._shard_number = shard
         self._seed = seed
-        self._was_open = False
-        self._is_ready = False
+        self._was_open = self._is_ready = self._is_given_up = False
+        self._opening = asyncio.Event()
+        self._opening.set()
         self._ahead_ms = 0
         self._closing: asyncio.Task[None] | None = None
         self._closers: set[asyncio.Task[Any] | None] = set()
@@ -146,6 +135,13 @@ class Hub(ServerActs):
         if self._was_open:
             raise HubClosed("a hub is opened once: make a new one")
         self._was_open = True
+        self._opening.clear()
+        try:
+            await self._open()
+        finally:
+            self._opening.set()
+
+    async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._delivery = Delivery(log_failure)
@@ -162,6 +158,7 @@ class Hub(ServerActs):
             self._begin(self._new_machine(None), groups)
         else:
             await self._recover(self._journal, groups)
+        self._clock.attach(self._is_busy)
         self._is_ready = True
         self._has_room()  # what a journal has brought back needs room to end
         self._schedule()
@@ -176,6 +173,8 @@ class Hub(ServerActs):
             self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
             self._begin(machine, groups)
             await recovery.finish(self._presence, self.now_ms)
+            if self._is_given_up:
+                raise HubClosed("the hub was closed while it was being opened")
         except BaseException:
             await journal.close()
             raise
@@ -219,7 +218,6 @@ class Hub(ServerActs):
                 self._requests,
                 self._presence,
             )
-        self._clock.attach(self._is_busy)
 
     def _new_writer(self, machine: Machine) -> Writer | None:
         if self._journal is None:
@@ -252,9 +250,11 @@ class Hub(ServerActs):
 
         From its first moment on every call is refused (6013). Closing again waits for the end.
         """
-        if not self._is_ready:  # it was never opened, or could not be
-            return
         self._require_thread()
+        if not self._is_ready:  # it was never opened, or could not be, or is being opened
+            self._is_given_up = True
+            await self._opening.wait()
+            return
         if self._closing is None:
             self._commands.is_open = False
             self._closing = self._loop.create_task(self._close())
@@ -275,6 +275,7 @@ class Hub(ServerActs):
         await self._deliver_all()
         await _in_turns(self._presence.sessions, lambda session: self._drop(session, error))
         await _in_turns(self._followers, lambda watch: watch.fail(error))
+        await self._deliver_all()  # that is, what devices were told becomes durable
         await asyncio.sleep(0)
         ends: list[asyncio.Task[None]] = []
         await _in_turns(
@@ -289,7 +290,7 @@ class Hub(ServerActs):
     def _drop(self, session: Session, error: SignalingError) -> None:
         """Log a session out at the end of the hub."""
         if session.online:
-            self._presence.drop(session)
+            self._presence.drop(session, self.now_ms)
             session._ended(error, "on_disconnected")
 
     async def _deliver_all(self) -> None:

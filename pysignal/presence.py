@@ -306,8 +306,11 @@ class Presence:
         self.online_count -= 1
         account.online = [other for other in account.online if other is not session]
 
-    def drop(self, session: Session) -> None:
-        """Take a session offline at the end of the hub: nothing need be remembered of it."""
+    def drop(self, session: Session, now_ms: int) -> None:
+        """Take a session offline at the end of the hub: nothing outlives it without a journal."""
+        if self._record is not None:
+            self.leave(session, now_ms)
+            return
         account = self._accounts[session.user_id]
         session._close_courier()
         session.online = False

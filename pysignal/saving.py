@@ -33,6 +33,9 @@ MEMBERS_PER_PIECE: Final = 1024
 # How long the pieces of one turn of the loop keep it, and a little over.
 TURN_NS: Final = 250_000
 
+# How long the end of a hub waits for a snapshot that was given up, seconds.
+END_S: Final = 30.0
+
 # How long after a snapshot that failed the next one is tried, ms.
 AGAIN_AFTER_MS: Final = 10_000
 
@@ -86,7 +89,7 @@ class Saving:
         self._is_over = True
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=END_S)
 
     async def _save(self) -> None:
         try:

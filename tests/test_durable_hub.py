@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from busy import PATIENCE_S
+from ears import Ear
 
-from pysignal import Hub, Limits
-from pysignal.journal import JournalInUse, LogJournal, UnknownVersion
+from pysignal import Hub, HubClosed, Limits, SignalingListener
+from pysignal.journal import JournalDamaged, JournalInUse, LogJournal, UnknownVersion
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +119,58 @@ async def test_a_deadline_that_passed_while_nobody_looked_ends_at_the_start(tmp_
         assert info is not None
         assert info.statuses == {"bob": "timed_out"}
         assert hub.now_ms >= (deadline.expires_at or 0)
+
+
+async def test_an_error_names_the_folder_and_an_empty_name_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        for number in range(3):
+            await hub.invite_as("amy", f"user {number}", timeout=600)
+    [segment] = folder.glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[100] ^= 1
+    segment.write_bytes(data)
+    with pytest.raises(JournalDamaged, match=rf"calls: {segment.name}, byte \d+: .+; "):
+        await Hub(journal=folder).open()
+    with pytest.raises(ValueError, match="name a folder"):
+        Hub(journal="")
+
+
+async def test_a_hub_that_is_closed_while_it_is_opened_does_not_open(tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        await hub.invite_as("amy", "bob", timeout=600)
+    hub = Hub(journal=folder)
+    opening = asyncio.create_task(hub.open())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(hub.close(), PATIENCE_S)
+    with pytest.raises(HubClosed, match="while it was being opened"):
+        await opening
+    assert not hub.is_open
+    async with Hub(journal=folder) as hub:
+        assert len(await hub.pending("bob")) == 1
+
+
+async def test_what_a_slow_listener_had_not_heard_at_the_close_rings_after_it(
+    tmp_path: Path,
+) -> None:
+    class Slow(SignalingListener):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        async def on_receive_new_invitation(self, invite_id: str, *_: Any) -> None:
+            self.heard.append(invite_id)
+            await asyncio.sleep(PATIENCE_S)
+
+    slow, folder = Slow(), tmp_path / "calls"
+    async with Hub(journal=folder) as hub:
+        await hub.login("bob", listener=slow)
+        names = [await hub.invite_as("amy", "bob", timeout=600) for _ in range(4)]
+        await asyncio.sleep(0.05)
+    assert slow.heard == names[:1]
+    async with Hub(journal=folder) as hub:
+        bob, ear = hub.session("bob"), Ear()
+        bob.add_signaling_listener(ear)
+        await bob.login("hot")
+        await asyncio.sleep(0.05)
+        assert [call[1] for call in ear.take()] == names[1:]

@@ -81,6 +81,7 @@ BELOW = {
     "errors": OUTER | {"hub", "session"},
     "exits": OUTER | {"hub", "session"},
     "limits": OUTER | {"hub", "session"},
+    "sink": OUTER | {"hub"},
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
     "conformance": {"server", "client", "cli", "demo", "v2tim"},

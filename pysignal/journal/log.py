@@ -28,7 +28,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from pysignal.clock import stopwatch_ns
 from pysignal.journal import frames, snapshots
-from pysignal.journal.contract import Journal, JournalInUse, NotOwner
+from pysignal.journal.contract import Journal, JournalError, JournalInUse, NotOwner
 from pysignal.journal.disk import (
     Create,
     Disk,
@@ -111,9 +111,12 @@ class LogJournal(Journal):
         snapshot_bytes: int = SNAPSHOT_BYTES,
         disk: Disk | None = None,
     ) -> None:
+        if not str(folder) and disk is None:
+            raise ValueError("journal: name a folder; an empty name would be the current one")
         if segment_bytes < 4096:
             raise ValueError(f"segment_bytes: at least 4096, not {segment_bytes}")
         self._disk = disk if disk is not None else _disk_of(folder)
+        self._folder = fspath(folder)
         self._segment_bytes = segment_bytes
         self._snapshot_bytes = snapshot_bytes
         self._is_open = False
@@ -187,9 +190,11 @@ class LogJournal(Journal):
                 await self._make()
             else:
                 await self._take(found)
-        except BaseException:
+        except BaseException as error:
             self._is_open = False
             self._disk.close()
+            if isinstance(error, JournalError) and self._folder:
+                error.args = (f"{self._folder}: {error}",)
             raise
         self._reserve.start()
 
@@ -219,7 +224,7 @@ class LogJournal(Journal):
         # First of all: what is seen may be in memory only. Nothing is removed before it is durable.
         steps: list[Step] = [SyncFolder()]
         if found.cut is not None:
-            log.warning("journal: %s", found.cut)
+            log.warning("journal %s: %s", self._folder, found.cut)
             steps.append(Write(current.name, found.cut.offset, bytes(found.cut.size)))
         if found.last >= 0:
             data = self._disk.read(current.name, found.last, current.end - found.last)
