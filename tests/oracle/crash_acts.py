@@ -27,6 +27,8 @@ def crash(drawer: Drawer) -> Iterator[Act]:
         was_online = list(drawer.oracle.online)
         if below(5):
             yield Act("begin", NOBODY, {"is_stuck": below(4) == 0})
+            if below(3) == 0:
+                yield drawer.next((Drawer.login,))
             for _ in range(below(4)):
                 yield drawer.next(AT_ONCE)
             for _ in range(below(4)):
