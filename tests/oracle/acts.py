@@ -109,9 +109,9 @@ def _draw_world(source: Source) -> World:
 
 
 def _journal_of(seed: int) -> str:
-    """The sort of journal of one world in eight; the others have none."""
+    """The sort of journal of one world in 64, as such histories take long; the others have none."""
     sorts = [*JOURNALS]
-    at = seed % (8 * len(sorts))
+    at = seed % (64 * len(sorts))
     return sorts[at] if at < len(sorts) else ""
 
 
