@@ -9,6 +9,8 @@ from oracle.acts import KINDS, Act, Drawer
 
 NOBODY: Final = "", ""
 
+HOW: Final = ("power cut", "power cut", "power cut", "kill", "kill", "close")
+
 # What may be under way: what waits for nothing by itself.
 AT_ONCE: Final = tuple(kind for kind in KINDS if kind not in (Drawer.wait, Drawer.offline))
 # The same where events may have left since: of who comes or goes then, nobody can say whether they
@@ -25,6 +27,8 @@ def crash(drawer: Drawer) -> Iterator[Act]:
         was_online = list(drawer.oracle.online)
         if below(5):
             yield Act("begin", NOBODY, {"is_stuck": below(4) == 0})
+            if below(3) == 0:
+                yield drawer.next((Drawer.login,))
             for _ in range(below(4)):
                 yield drawer.next(AT_ONCE)
             for _ in range(below(4)):
@@ -32,8 +36,8 @@ def crash(drawer: Drawer) -> Iterator[Act]:
                 yield drawer.next(LATER)
             if below(2):
                 yield Act("turns", NOBODY, {"count": 1 + below(12)})
-        how = {"power": below(4) > 0, "back": below(6) == 0, "look": below(3) > 0}
-        yield Act("crash", NOBODY, {"ms": drawer.span_ms(), **how})
+        args = {"ms": drawer.span_ms(), "how": drawer.pick(HOW), "back": below(6) == 0}
+        yield Act("crash", NOBODY, {**args, "look": below(3) > 0})
         for place in was_online:
             if below(2):
                 start = "hot" if below(4) else "cold"

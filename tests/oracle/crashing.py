@@ -225,12 +225,12 @@ class CrashingRun(HubRun):
 
     # -- a crash -----------------------------------------------------------------------------------
 
-    async def _crash(self, ms: int, power: bool, back: bool, look: bool) -> None:
+    async def _crash(self, ms: int, how: str, back: bool, look: bool) -> None:
         """Leave the hub behind, and go on with another after some time.
 
         Args:
             ms: how long there is no hub.
-            power: see `Crashing.crash`.
+            how: "power cut", "kill", or "close" where it comes to an orderly end.
             back: whether the clock is behind afterwards, where it may be.
             look: whether all that is due is done before anything else, and compared.
         """
@@ -239,10 +239,12 @@ class CrashingRun(HubRun):
         old, now_ms = self.hub, self.hub.now_ms
         writer = old._writer
         assert writer is not None
+        if how == "close":
+            await self._close(old)
         durable, before = writer.durable, len(self._journal.history)
         done = [begun for begun in self._begun if begun.task.done()]
         heard = {place: (ear, list(ear.calls)) for place, (_, ear) in self.sessions.items()}
-        journal = self._journal.crash(power=power)
+        journal = self._journal.crash(power=how == "power cut")
         await self._abandon(old)
         calls = self.oracle.calls
         can_go_back = len(self._marks) == 1 and calls.last_ms == calls.now_ms == now_ms
@@ -259,10 +261,20 @@ class CrashingRun(HubRun):
         self._compare_acknowledged(done, position)
         self._begun.clear()
         restore(self.oracle, mark.state)
-        self._compare_heard_before(heard)
+        self._compare_heard_before(heard, is_all=how == "close")
         self._take_up(now_ms, position, mark)
         if look:
             await self._look()
+
+    async def _close(self, hub: Hub) -> None:
+        """End a hub: all that was under way is acknowledged, and everything is heard."""
+        for _, stuck in self._stuck:
+            stuck.gate.set()
+        await hub.close()
+        writer = hub._writer
+        assert writer is not None
+        assert writer.durable == writer.accepted, "something was not durable when it ended"
+        await asyncio.gather(*(begun.task for begun in self._begun))
 
     async def _abandon(self, hub: Hub) -> None:
         """Do away with a hub that is left behind, with all that waits for it."""
@@ -288,7 +300,9 @@ class CrashingRun(HubRun):
             )
             self._compare_outcome(begun.task.result(), begun.expected, begun.args)
 
-    def _compare_heard_before(self, heard: dict[Place, tuple[Ear, list[tuple[Any, ...]]]]) -> None:
+    def _compare_heard_before(
+        self, heard: dict[Place, tuple[Ear, list[tuple[Any, ...]]]], *, is_all: bool
+    ) -> None:
         """Compare what was heard before the crash: nothing that isn't durable, all in order."""
         for place, (_, found) in heard.items():
             device = self.oracle.online.get(place)
@@ -296,6 +310,7 @@ class CrashingRun(HubRun):
                 assert not found, f"{place} heard {found}, and its login is not durable"
                 continue
             right = device.calls + [called for called, _, _ in device.queue]
+            assert not is_all or len(found) == len(right), f"{place} heard {found} of {right}"
             if not self._world.same_ms and found != right[: len(found)]:
                 found, right = in_one_order(found), in_one_order(right[: len(found)])
                 assert found == right, f"{place} heard {found}, but {right} is durable"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
+from unittest.mock import patch
 
 from oracle.acts import Act, Drawer, World, draw_world
 from oracle.crash_acts import crash
@@ -14,7 +15,7 @@ from oracle.failure import HistoryFailed
 from oracle.hub_run import HubRun, QuickClock
 from oracle.lives import JOURNALS
 from oracle.source import Exhausted, Source
-from pysignal import Hub
+from pysignal import Hub, saving
 
 OPERATIONS: Final = 40
 ACTS_PER_CRASH: Final = 14
@@ -80,9 +81,11 @@ async def opened(world: World) -> AsyncIterator[HubRun]:
         return
     journal = JOURNALS[world.journal](world.seed)
     hub = Hub(journal=journal, clock=clock, limits=world.limits, seed=world.seed)
-    await hub.open()
-    run = CrashingRun(world, journal, clock, hub)
-    try:
-        yield run
-    finally:
-        await run.close()
+    # A turn of the loop for each piece of a snapshot, however fast the machine is.
+    with patch.multiple(saving, TURN_NS=0, SLOTS_PER_PIECE=4, MEMBERS_PER_PIECE=2):
+        await hub.open()
+        run = CrashingRun(world, journal, clock, hub)
+        try:
+            yield run
+        finally:
+            await run.close()

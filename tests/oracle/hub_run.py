@@ -273,7 +273,7 @@ class HubRun:
         events, ear.events = ear.events, []
         right_calls, device.calls = device.calls, []
         right_events, device.events = device.events, []
-        self.watchers.hear((place, id(ear), ear.logins), events)
+        self.watchers.hear((place, ear, ear.logins), events)
         if calls != right_calls:
             calls, right_calls = in_one_order(calls), in_one_order(right_calls)
             assert calls == right_calls, f"{place} heard {calls}, but {right_calls} is right"

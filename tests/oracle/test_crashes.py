@@ -27,7 +27,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def test_random_histories_that_crash_are_as_the_model_says() -> None:
-    bulk.run(scaled(2_000), SEED, "crashes")
+    bulk.run(scaled(1_500), SEED, "crashes")
 
 
 # -- what they meet --------------------------------------------------------------------------------

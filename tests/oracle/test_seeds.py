@@ -15,7 +15,7 @@ from oracle.source import Seeded
 from pysignal import Limits
 
 NOBODY = "", ""
-CRASH = Act("crash", NOBODY, {"ms": 1, "power": True, "back": False, "look": True})
+CRASH = Act("crash", NOBODY, {"ms": 1, "how": "kill", "back": False, "look": True})
 
 FAILED: dict[str, tuple[Limits, list[Act]]] = {
     "a request ID that was used before was told of before a user ID that is none": (
