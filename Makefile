@@ -16,7 +16,7 @@ demo: setup  ## thousands of real invitations, each outcome checked
 test: setup  ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-histories: setup  ## random histories against a model: N of them from SEED, OVER=hub|machine|both
+histories: setup  ## random histories against a model: N of them from SEED, OVER=hub|machine|crashes|both
 	@PYTHONPATH=tests $(BIN)/python -m oracle.bulk \
 		--count $(or $(N),100000) --seed $(or $(SEED),0) --over $(or $(OVER),both) $(ARGS)
 

@@ -170,7 +170,8 @@ class Hub(ServerActs):
             recovery = Recovery(self._new_machine, self._shard_number, groups, self._requests)
             machine = await recovery.read(journal)
             # Engine time goes on from the last commit, even where the clock has stepped back since.
-            self._ahead_ms = max(machine.now_ms - self._clock.now_ms(), 0)
+            self._ahead_ms = max(machine.now_ms, recovery.last_ms) - self._clock.now_ms()
+            self._ahead_ms = max(self._ahead_ms, 0)
             self._begin(machine, groups)
             await recovery.finish(self._presence, self.now_ms)
             if self._is_given_up:

@@ -61,6 +61,7 @@ class Recovery:
         self._restore: snapshot.Restore | None = None
         self._imaged: dict[str, int] = {}
         self._next_position = 0
+        self.last_ms = 0
         self.devices: dict[tuple[str, str], dict[str, Any]] = {}
 
     async def read(self, journal: Journal) -> Machine:
@@ -125,7 +126,8 @@ class Recovery:
                 self._groups.load(read["group"])
             self._imaged[read["group_id"]] = read["position"]
         elif kind == entries.HEAD:
-            self._next_position = entries.builtins_of(piece)["next_position"]
+            head = entries.builtins_of(piece)
+            self._next_position, self.last_ms = head["next_position"], head["now_ms"]
         else:
             self._take(kind, piece)
 
@@ -142,6 +144,7 @@ class Recovery:
                 self._restore.apply(entry)
         elif kind == entries.GROUP:
             record = entries.group_of(entry)
+            self.last_ms = max(self.last_ms, record.time_ms)
             if position <= self._imaged.get(record.group_id, 0):
                 self._groups.skip(record)
             else:
@@ -152,9 +155,12 @@ class Recovery:
     def _take(self, kind: bytes, entry: bytes) -> None:
         """Take what stands among records and in snapshots alike."""
         if kind == entries.REQUEST:
-            self._requests.bring_back(entries.request_of(entry, Request))
+            request = entries.request_of(entry, Request)
+            self.last_ms = max(self.last_ms, request.at_ms)
+            self._requests.bring_back(request)
         elif kind == entries.DEVICE:
             read = entries.builtins_of(entry)
+            self.last_ms = max(self.last_ms, read["left_ms"])
             name = read["user"], read["device"]
             # Last again: of those that left in one millisecond the last entry is the latest.
             self.devices.pop(name, None)

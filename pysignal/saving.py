@@ -96,7 +96,7 @@ class Saving:
             await self._until_durable()
             # From here to the first piece nothing else happens: the position, and what is listed
             # with it, are of the same moment.
-            head = {"next_position": self._groups.next_position}
+            head = {"next_position": self._groups.next_position, "now_ms": self._now_ms()}
             pieces = self._pieces(head, self._groups.ids())
             async with aclosing(pieces):
                 await self._journal.save(self._writer.accepted, pieces)

@@ -59,8 +59,15 @@ class Runs:
 
 
 @pytest.fixture(params=[None, 1, 5], ids="all_records snapshots few_records".split())
-def runs(request: pytest.FixtureRequest, clock: VirtualClock) -> Runs:
-    return Runs(clock, Kept(request.param))
+def journal_kind(request: pytest.FixtureRequest) -> int | None:
+    """After how many records a snapshot is taken."""
+    every: int | None = request.param
+    return every
+
+
+@pytest.fixture
+def runs(journal_kind: int | None, clock: VirtualClock) -> Runs:
+    return Runs(clock, Kept(journal_kind))
 
 
 def rung(ear: Ear) -> list[str]:
@@ -289,6 +296,28 @@ async def test_a_device_has_the_same_number_after_a_restart(
     async with runs.closing() as hub:
         for device, number in (("c", numbers[2]), ("a", numbers[0]), ("b", numbers[1])):
             assert (await join(hub, "bob", device))[0].device_number == number
+
+
+async def test_engine_time_goes_on_from_whatever_was_recorded_last(
+    journal_kind: int | None,
+) -> None:
+    start_ms = 1_700_000_000_000
+    clock = VirtualClock(start_ms)
+    runs = Runs(clock, Kept(journal_kind))
+    async with runs.crashing() as hub:
+        await hub.invite_as("amy", "bob", timeout=0)
+        await clock.advance(3600)
+        await hub.acting_as("amy").groups.create_group("Work", "w", request_id="r")
+    runs._clock = VirtualClock(start_ms + 1000)  # set back by nearly an hour
+    async with runs.crashing() as hub:
+        created = await hub.acting_as("amy").groups.get_group_info("w")
+        assert hub.now_ms >= created.created_ms == start_ms + 3_600_000
+        session, _ = await join(hub, "amy")
+        await runs._clock.advance(60)
+        await session.logout()
+    runs._clock = VirtualClock(start_ms)
+    async with runs.closing() as hub:
+        assert hub.now_ms >= start_ms + 3_660_000
 
 
 # -- snapshots -------------------------------------------------------------------------------------

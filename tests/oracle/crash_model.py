@@ -27,14 +27,14 @@ def restore(oracle: Oracle, state: bytes) -> None:
 
 
 def leave_all(oracle: Oracle, now_ms: int, remembered: Mapping[str, Sequence[str]]) -> None:
-    """End all sessions by a crash.
+    """End all sessions by a crash, or by an orderly end.
 
     A device that was online counts as told of all that its user is party to, except what its login
     left out; of two that were online, either may be forgotten first.
 
     Args:
         oracle: with what is durable.
-        now_ms: engine time after the crash.
+        now_ms: engine time after the crash, or at an orderly end.
         remembered: the devices that the hub remembers of each user, the first to be forgotten
             first.
     """

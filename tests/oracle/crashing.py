@@ -239,7 +239,11 @@ class CrashingRun(HubRun):
         old, now_ms = self.hub, self.hub.now_ms
         writer = old._writer
         assert writer is not None
+        closed_ms = None
+        if how == "close" and self._stuck:
+            how = "kill"  # what a listener had not heard at the close would count as untold
         if how == "close":
+            closed_ms = old.now_ms
             await self._close(old)
         durable, before = writer.durable, len(self._journal.history)
         done = [begun for begun in self._begun if begun.task.done()]
@@ -262,14 +266,12 @@ class CrashingRun(HubRun):
         self._begun.clear()
         restore(self.oracle, mark.state)
         self._compare_heard_before(heard, is_all=how == "close")
-        self._take_up(now_ms, position, mark)
+        self._take_up(now_ms, position, mark, closed_ms)
         if look:
             await self._look()
 
     async def _close(self, hub: Hub) -> None:
         """End a hub: all that was under way is acknowledged, and everything is heard."""
-        for _, stuck in self._stuck:
-            stuck.gate.set()
         await hub.close()
         writer = hub._writer
         assert writer is not None
@@ -315,8 +317,15 @@ class CrashingRun(HubRun):
                 found, right = in_one_order(found), in_one_order(right[: len(found)])
                 assert found == right, f"{place} heard {found}, but {right} is durable"
 
-    def _take_up(self, now_ms: int, position: int, mark: Mark) -> None:
-        """Compare what is back, and let the model go on from there."""
+    def _take_up(self, now_ms: int, position: int, mark: Mark, closed_ms: int | None) -> None:
+        """Compare what is back, and let the model go on from there.
+
+        Args:
+            now_ms: by the clock.
+            position: how many records are back.
+            mark: what the model knew then.
+            closed_ms: engine time of an orderly end, at which everybody left; else None.
+        """
         hub, oracle, calls = self.hub, self.oracle, self.oracle.calls
         right_ms = max(now_ms, calls.last_ms)
         assert hub.now_ms == right_ms, f"the time is {hub.now_ms}, but {right_ms} is right"
@@ -330,7 +339,7 @@ class CrashingRun(HubRun):
         unended = Mark(position, saved(oracle))
         accounts = hub._presence._accounts
         remembered = {user: list(account.devices) for user, account in accounts.items()}
-        leave_all(oracle, hub.now_ms, remembered)
+        leave_all(oracle, hub.now_ms if closed_ms is None else closed_ms, remembered)
         keep_ms = round(self._world.limits.told_keep_s * 1000)
         for user in {*remembered, *(user for user, _ in oracle.away)}:
             right_devices = {

@@ -49,11 +49,13 @@ def test_crashes_come_in_the_middle_of_everything(monkeypatch: pytest.MonkeyPatc
         self_durable[:] = [hub._writer.durable]
         await crash(self, **how)
 
-    def watched_take_up(self: CrashingRun, now_ms: int, position: int, mark: Any) -> None:
+    def watched_take_up(
+        self: CrashingRun, now_ms: int, position: int, mark: Any, closed_ms: int | None
+    ) -> None:
         met["something not acknowledged that is back"] += position > self_durable[0]
         met["something lost"] += mark is not self._marks[-1]
         met["a snapshot to begin from"] += self._journal.base > 0
-        take_up(self, now_ms, position, mark)
+        take_up(self, now_ms, position, mark, closed_ms)
 
     self_durable = [0]
     monkeypatch.setattr(CrashingRun, "_crash", watched_crash)
@@ -106,7 +108,8 @@ def a_snapshot_takes_next_position_late(patch: pytest.MonkeyPatch) -> None:
     ) -> AsyncIterator[bytes]:
         for _ in range(3):
             await asyncio.sleep(0)
-        async for piece in pieces(self, {"next_position": self._groups.next_position}, group_ids):
+        head["next_position"] = self._groups.next_position
+        async for piece in pieces(self, head, group_ids):
             yield piece
 
     patch.setattr(Saving, "_pieces", late)
