@@ -350,7 +350,8 @@ class CrashingRun(HubRun):
             devices = set(remembered.get(user, ()))
             assert devices == right_devices, f"{devices} of {user}, but {right_devices} is right"
         self._is_under_way = False
-        self._marks = [unended]
+        # That everybody left is recorded at an orderly end, else when the next hub is open.
+        self._marks = [unended] if closed_ms is None else []
         self._mark()
 
     def _open_infos(self, machine: Machine) -> list[Any]:
