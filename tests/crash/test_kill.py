@@ -23,4 +23,6 @@ def test_a_server_that_is_killed_at_random_points_keeps_every_promise() -> None:
 def test_a_planted_bug_is_noticed(bug: str) -> None:
     with pytest.raises(AssertionError, match="python -m crash --rounds 10 --seed") as caught:
         play(KILLS, seed=1, bug=bug)
-    assert "the server failed" not in str(caught.value), "by its fall, not by its promises"
+    # Where a record is missing, opening may refuse those that came after it, before anybody asks.
+    if bug != "lose_a_record":
+        assert "the server failed" not in str(caught.value), "by its fall, not by its promises"
