@@ -23,6 +23,9 @@ from variant import VARIANTS, compile_tree, copy_tree
 
 SCALE = "0.1"
 
+# How much longer a step may take than in the build that is released, see tests/scale.py.
+SLOWDOWN = "8"
+
 # Names the variable that tells a process which half of the tests is its own: 0 or 1.
 HALF = "PYSIGNAL_TEST_HALF"
 
@@ -109,6 +112,7 @@ def environment(folder: Path, reports: Path) -> dict[str, str]:
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": f"{reports.parent}:{folder}:{folder / 'scripts'}",
         "PYSIGNAL_TEST_SCALE": SCALE,
+        "PYSIGNAL_TEST_SLOWDOWN": SLOWDOWN,
     }
 
 

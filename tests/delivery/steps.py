@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from scale import SLOWDOWN
 
 # What a step may take at most, ms of CPU: the aim, and what the tests insist on. Machines that are
 # shared, and slower than the one which the aim is measured on, make the difference.
 AIM_MS = 5.0
-STEP_MS_MAX = 25.0
+STEP_MS_MAX = 25.0 * SLOWDOWN
 
 
 @dataclass
