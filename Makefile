@@ -47,13 +47,14 @@ lint: setup  ## style of Python and Cython
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint engine \
-		pysignal/*.pyx pysignal/*.pxd pysignal/journal/*.pyx pysignal/journal/*.pxd
+		$(wildcard $(foreach part,. journal protocol server,pysignal/$(part)/*.pyx pysignal/$(part)/*.pxd))
 
 types: setup  ## types, and whether the stubs match the compiled modules
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml \
 		pysignal.engine $(patsubst pysignal/%.pyx,pysignal.%,$(wildcard pysignal/*.pyx)) \
-		$(patsubst pysignal/journal/%.pyx,pysignal.journal.%,$(wildcard pysignal/journal/*.pyx))
+		$(foreach part,journal protocol server,$(patsubst pysignal/$(part)/%.pyx,pysignal.$(part).%,\
+			$(wildcard pysignal/$(part)/*.pyx)))
 
 model: setup  ## the design, searched through by Spin, with planted bugs; ARGS=--more searches further
 	@$(BIN)/python tests/model/check.py $(ARGS)
