@@ -71,6 +71,7 @@ BELOW = {
     "requests": OUTER | {"hub", "session"},
     "shard": OUTER | {"hub", "session", "delivery", "presence", "clock"},
     "listeners": OUTER | {"hub"},
+    "listening": OUTER | {"hub", "session", "signaling", "delivery", "presence"},
     "courier": OUTER | {"hub", "session"},
     "delivery": OUTER | {"hub", "session"},
     "journal": OUTER | {"hub", "session"},
