@@ -54,6 +54,7 @@ class Session(ListeningSession):
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
+        self._told = 0  # commit position up to which the last login had nothing more to ring
         self._is_abandoned = False
         self._end: SignalingError | None = None
 

@@ -18,13 +18,13 @@ from msgspec.structs import fields
 
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import SignalingError
+from pysignal.presence import Snapshot
 from pysignal.protocol import messages as m
 from pysignal.protocol import params as p
 from pysignal.protocol.numbers import INTERNAL_ERROR
 from pysignal.protocol.refusals import to_wire
 from pysignal.protocol.results import GroupFields, InvitationFields, MemberFields
 from pysignal.protocol.writing import invite_answer, null_answer
-from pysignal.presence import Snapshot
 from pysignal.server.session import ServedSession
 from pysignal.signaling import SignalingInfo
 
@@ -84,7 +84,10 @@ def refused(number: int | None, error: SignalingError) -> bytes:
 
 def failed(number: int | None) -> bytes:
     """Return the answer where something is wrong with the server; a client is told no more."""
-    error = {"code": INTERNAL_ERROR, "message": "the server has failed at this request: see its log"}
+    error = {
+        "code": INTERNAL_ERROR,
+        "message": "the server has failed at this request: see its log",
+    }
     return orjson.dumps({"jsonrpc": "2.0", "id": number, "error": error})
 
 

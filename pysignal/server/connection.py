@@ -320,7 +320,11 @@ class Connection:
         if self._is_closed:
             return
         if self.session is not None:
-            ended = {"jsonrpc": "2.0", "method": "session_ended", "params": {"error": to_wire(error)}}
+            ended = {
+                "jsonrpc": "2.0",
+                "method": "session_ended",
+                "params": {"error": to_wire(error)},
+            }
             self.session.outbox.post(orjson.dumps(ended, default=str))
             self.session.outbox.flush()
         self._close(code, error.name)
@@ -354,9 +358,7 @@ def _followed(number: int, written: bytes) -> bytes:
 
 def _follow_ended(number: int, error: dict[str, Any] | None) -> bytes:
     params = {"follow": number, "error": error}
-    return orjson.dumps(
-        {"jsonrpc": "2.0", "method": "follow_ended", "params": params}, default=str
-    )
+    return orjson.dumps({"jsonrpc": "2.0", "method": "follow_ended", "params": params}, default=str)
 
 
 # The requests that are no operations of the session.

@@ -7,13 +7,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
 
 from aiohttp import web
 
 from pysignal import text
 from pysignal.clock import Clock
-from pysignal.errors import HubClosed, NotLoggedIn
+from pysignal.errors import HubClosed, InvalidParameter
 from pysignal.hub import Hub
 from pysignal.protocol.numbers import CLOSE_GOING_AWAY
 from pysignal.protocol.params import LoginParams
@@ -25,7 +25,8 @@ from pysignal.server.outbox import Flusher, Outbox, Writer
 from pysignal.server.session import Cursors, ServedSession
 from pysignal.server.settings import Settings
 
-CLIENT_CHARACTERS_MAX = 64
+# With the number of a request it is a request ID, which has at most 128.
+CLIENT_BYTES_MAX: Final = 64
 
 
 class Server:
@@ -147,7 +148,9 @@ class Server:
             raise HubClosed("the server is closing: connect again")
         user_id = text.user_id(user_id, "user_id")
         device_id = text.device_id(params.device_id, "device_id")
-        client = text.short(params.client, "client", CLIENT_CHARACTERS_MAX)
+        client = text.device_id(params.client, "client")
+        if len(client.encode()) > CLIENT_BYTES_MAX:
+            raise InvalidParameter("client", f"at most {CLIENT_BYTES_MAX} bytes of UTF-8")
         number, position = self.cursors.read(params.cursor)
         old = self.sessions.get((user_id, device_id))
         if old is not None and old.client == client and old.online:
@@ -168,7 +171,7 @@ class Server:
 
     def cursor_of(self, session: ServedSession) -> str:
         """The cursor of a session that has heard nothing yet."""
-        return self._writer.cursor(session.outbox.lost, session.told_position)
+        return self._writer.cursor(session.outbox.lost, session._told)
 
     def forget(self, session: ServedSession) -> None:
         """Let go of a session that has ended."""

@@ -76,9 +76,20 @@ class ServedSession(Session):
             return
         self.connection = None
         self.outbox.detach()
-        if self.online:
+        self.keep_for_a_while()
+
+    def keep_for_a_while(self) -> None:
+        """Give the client the window, though no connection has it."""
+        if self.connection is None and self._window is None and self.online:
             window_s = self._server.settings.resume_window_s
             self._window = asyncio.get_running_loop().call_later(window_s, self._give_up)
+
+    def replace(self) -> None:
+        """Make room for a new session of the same client, which cannot go on with this one."""
+        connection, self.connection = self.connection, None
+        self.leave(NotLoggedIn("the client has logged in anew"))
+        if connection is not None:
+            connection.replaced()
 
     def _give_up(self) -> None:
         self.leave(NotLoggedIn("the client did not come back in time"))
@@ -112,8 +123,8 @@ class ServedSession(Session):
             self.connection.end(error, CLOSE_KICKED if kicked else CLOSE_GOING_AWAY)
 
 
-class Cursor:
-    """How far a client has come: message and commit position, and in which history.
+class Cursors:
+    """Reads how far a client has come: message and commit position, and in which history.
 
     Args:
         history: stands for what the hub's journal tells.
@@ -123,7 +134,7 @@ class Cursor:
     __slots__ = ("history", "run")
 
     def __init__(self, hub: Hub, run: str) -> None:
-        self.history = f"{hub.history:08x}"
+        self.history = f"{hub._history:08x}"
         self.run = run
 
     @property

@@ -72,9 +72,9 @@ class SocketWire(asyncio.Protocol):
         self._http = http
         self._close_s = close_s
         self._loop = asyncio.get_running_loop()
-        self._parser = WebSocketReader(
-            _Messages(self, http, self._loop), frame_bytes_max, compress=False
-        )
+        self._messages = _Messages(self, http, self._loop)
+        self._parser = WebSocketReader(self._messages, frame_bytes_max, compress=False)
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._is_closing = False
         self._code = ABNORMAL
         self._patience: asyncio.TimerHandle | None = None
@@ -87,7 +87,7 @@ class SocketWire(asyncio.Protocol):
         self.silent_looks = 0
         is_over, _ = self._parser.feed_data(data)
         if is_over and not self._is_closing:
-            error = self._parser.queue.exception() if hasattr(self._parser, "queue") else None
+            error = self._messages.exception()
             code = error.code if isinstance(error, WebSocketError) else WSCloseCode.PROTOCOL_ERROR
             self.close(int(code), "what came is no WebSocket frame")
 
@@ -99,6 +99,8 @@ class SocketWire(asyncio.Protocol):
         """Tell whoever has to know."""
         if self._patience is not None:
             self._patience.cancel()
+        if not self.ended.done():
+            self.ended.set_result(None)
         self._http.connection_lost(exc)
         peer, self.peer = self.peer, None
         if peer is not None:
@@ -153,6 +155,10 @@ class SocketWire(asyncio.Protocol):
         payload = int(code).to_bytes(2) + reason.encode()[: _SHORT_MAX - 2]
         self._write(_CLOSE, payload)
         self._patience = self._loop.call_later(self._close_s, self._transport.abort)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
 
     # -- silence -----------------------------------------------------------------------------------
 
