@@ -24,6 +24,7 @@ COMPILED = {
     "pysignal.engine.*": "pysignal/engine/*.pyx",
     "pysignal.*": "pysignal/*.pyx",
     "pysignal.journal.*": "pysignal/journal/*.pyx",
+    "pysignal.protocol.*": "pysignal/protocol/*.pyx",
 }
 
 DIRECTIVES = {

@@ -75,6 +75,7 @@ BELOW = {
     "courier": OUTER | {"hub", "session"},
     "delivery": OUTER | {"hub", "session"},
     "journal": OUTER | {"hub", "session"},
+    "protocol": OUTER | {"hub", "session"},
     "clock": OUTER | {"hub", "session"},
     "system_clock": OUTER | {"hub", "session"},
     "receivers": OUTER | {"hub", "session", "delivery"},
