@@ -25,6 +25,7 @@ COMPILED = {
     "pysignal.*": "pysignal/*.pyx",
     "pysignal.journal.*": "pysignal/journal/*.pyx",
     "pysignal.protocol.*": "pysignal/protocol/*.pyx",
+    "pysignal.server.*": "pysignal/server/*.pyx",
 }
 
 DIRECTIVES = {

@@ -86,7 +86,7 @@ def failed(number: int | None) -> bytes:
     """Return the answer where something is wrong with the server; a client is told no more."""
     error = {
         "code": INTERNAL_ERROR,
-        "message": "the server has failed at this request: see its log",
+        "message": "the server has failed at this request",
     }
     return orjson.dumps({"jsonrpc": "2.0", "id": number, "error": error})
 

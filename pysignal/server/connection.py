@@ -346,6 +346,13 @@ class Connection:
         self.wire.close(code, reason)
 
 
+def _session_ended(error: SignalingError) -> bytes:
+    params = {"error": to_wire(error)}
+    return orjson.dumps(
+        {"jsonrpc": "2.0", "method": "session_ended", "params": params}, default=str
+    )
+
+
 def _fragment(written: bytes) -> orjson.Fragment:
     """JSON that is part of other JSON as it is."""
     return orjson.Fragment(written)

@@ -80,9 +80,9 @@ class Door:
         """Wait until the connections have ended, for as long as they may take."""
         if self._looking is not None:
             self._looking.cancel()
-        until = asyncio.get_running_loop().time() + self._server.settings.close_s
-        while self._wires and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.01)
+        if self._wires:
+            endings = [wire.ended for wire in self._wires]
+            await asyncio.wait(endings, timeout=self._server.settings.close_s)
         for wire in list(self._wires):
             wire.abort()
         if self._runner is not None:

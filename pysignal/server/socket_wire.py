@@ -73,7 +73,9 @@ class SocketWire(asyncio.Protocol):
         self._close_s = close_s
         self._loop = asyncio.get_running_loop()
         self._messages = _Messages(self, http, self._loop)
-        self._parser = WebSocketReader(self._messages, frame_bytes_max, compress=False)
+        self._parser = WebSocketReader(
+            self._messages, frame_bytes_max, compress=False, decode_text=True
+        )
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._is_closing = False
         self._code = ABNORMAL
