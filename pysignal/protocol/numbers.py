@@ -25,6 +25,7 @@ CLOSE_TOO_BIG: Final = 1009
 CLOSE_UNAUTHORIZED: Final = 4401
 CLOSE_SLOW: Final = 4408
 CLOSE_KICKED: Final = 4409
+CLOSE_TOO_MANY: Final = 4429
 
 # Errors of JSON-RPC itself; all others have the codes of SPEC §5.
 PARSE_ERROR: Final = -32700

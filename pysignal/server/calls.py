@@ -21,6 +21,7 @@ from pysignal.errors import SignalingError
 from pysignal.presence import Snapshot
 from pysignal.protocol import messages as m
 from pysignal.protocol import params as p
+from pysignal.protocol.frames import Bad
 from pysignal.protocol.numbers import INTERNAL_ERROR
 from pysignal.protocol.refusals import to_wire
 from pysignal.protocol.results import GroupFields, InvitationFields, MemberFields
@@ -89,6 +90,11 @@ def failed(number: int | None) -> bytes:
         "message": "the server has failed at this request",
     }
     return orjson.dumps({"jsonrpc": "2.0", "id": number, "error": error})
+
+
+def wrong(bad: Bad) -> bytes:
+    """Return the answer to what is no request."""
+    return orjson.dumps({"jsonrpc": "2.0", "id": bad.id, "error": bad.error})
 
 
 # -- results ---------------------------------------------------------------------------------------

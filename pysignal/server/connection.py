@@ -15,6 +15,7 @@ import orjson
 
 from pysignal.errors import (
     InvalidParameter,
+    LimitExceeded,
     NotLoggedIn,
     SignalingError,
     TokenExpired,
@@ -28,13 +29,14 @@ from pysignal.protocol.numbers import (
     CLOSE_POLICY,
     CLOSE_SLOW,
     CLOSE_TOO_BIG,
+    CLOSE_TOO_MANY,
     CLOSE_UNAUTHORIZED,
 )
 from pysignal.protocol.params import ChangeParams
 from pysignal.protocol.refusals import to_wire
 from pysignal.protocol.wire import Wire
 from pysignal.protocol.writing import event_fields, null_answer
-from pysignal.server.calls import OPERATIONS, Call, answer, failed, refused, snapshot
+from pysignal.server.calls import OPERATIONS, Call, answer, failed, refused, snapshot, wrong
 
 if TYPE_CHECKING:
     from pysignal.server.server import Server
@@ -124,7 +126,7 @@ class Connection:
             return
         first, *others = requests_in(text)
         if isinstance(first, Bad):
-            self.wire.send(first.text)
+            self.wire.send(wrong(first))
             self._close(CLOSE_POLICY, "the first message is to be a login")
         elif not isinstance(first, m.Login):
             number = first.id if isinstance(first, m.Request) else None
@@ -185,7 +187,8 @@ class Connection:
 
     def _refuse_login(self, number: int, error: SignalingError) -> None:
         self.wire.send(refused(number, error))
-        self._close(CLOSE_UNAUTHORIZED, error.name)
+        too_many = isinstance(error, LimitExceeded)
+        self._close(CLOSE_TOO_MANY if too_many else CLOSE_UNAUTHORIZED, error.name)
 
     def _too_late(self) -> None:
         self._close(CLOSE_UNAUTHORIZED, "no login came in time")
@@ -222,7 +225,7 @@ class Connection:
 
     def _refuse(self, bad: Bad) -> None:
         """Answer what is no request; a client that sends nothing else is sent away."""
-        self._post(bad.text)
+        self._post(wrong(bad))
         now_s = self._loop.time()
         if now_s - self._bad_since > _MINUTE_S:
             self._bad, self._bad_since = 0, now_s
