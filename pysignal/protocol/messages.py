@@ -7,10 +7,11 @@ those named here are passed over: an older side can talk to a newer one.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
+from pysignal.protocol.numbers import NUMBER_MAX
 from pysignal.protocol.params import (
     AckParams,
     AddInvitedParams,
@@ -60,7 +61,7 @@ class Request(Struct, kw_only=True, gc=False, tag_field="method"):
         jsonrpc: the version of JSON-RPC.
     """
 
-    id: int
+    id: Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
     jsonrpc: Literal["2.0"]
 
 

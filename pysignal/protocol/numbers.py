@@ -17,6 +17,12 @@ INVITEES_INLINE_MAX: Final = 32
 # Nesting of objects and lists in a frame, at most; the deepest message needs six levels.
 DEPTH_MAX: Final = 8
 
+# The largest number of a request: what every reader of JSON tells from its neighbours.
+NUMBER_MAX: Final = 2**53
+
+# Bad messages of one frame that are answered; behind them nothing of the frame is looked at.
+BAD_MAX: Final = 16
+
 # Close codes of a WebSocket (4000 to 4999 are for applications, RFC 6455 §7.4.2).
 CLOSE_NORMAL: Final = 1000
 CLOSE_GOING_AWAY: Final = 1001
