@@ -20,6 +20,7 @@ from pysignal import Hub
 from pysignal.server.auth import JwtAuthenticator
 from pysignal.server.server import Server
 
+
 async def serve(key: str, class_size: int, folder: str | None) -> None:
     """Serve until the input ends."""
     ended = asyncio.Event()
