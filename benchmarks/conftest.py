@@ -24,18 +24,23 @@ import plots
 import pytest
 import uvloop
 from measure import Measure, Row, Size
+from network import Network
 from report import figures_as_json, print_table
 from rival_programs import Floor, naive_module
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-SUBJECTS = ("ids", "roster", "wheel", "machine", "hub", "groups", "timers", "durable", "recovery")
+SUBJECTS = (
+    *("ids", "roster", "wheel", "machine", "hub", "groups"),
+    *("timers", "durable", "recovery", "websocket"),
+)
 SIZES = (1_000, 100_000, 1_000_000)
 
 ROWS = pytest.StashKey[list[Row]]()
 FIGURES = pytest.StashKey[dict[str, float]]()
 NOTES = pytest.StashKey[list[str]]()
 NO_FLOOR = pytest.StashKey[bool]()
+NO_LOAD = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     config.stash[FIGURES] = {}
     config.stash[NOTES] = []
-    config.stash[NO_FLOOR] = False
+    config.stash[NO_FLOOR] = config.stash[NO_LOAD] = False
     config.option.benchmark_quiet = True
 
 
@@ -82,7 +87,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     is_whole = not config.option.keyword and config.args == ["benchmarks"]
     if exitstatus == pytest.ExitCode.OK and is_whole and config.option.benchmark_only:
         left: dict[str, float] = config.stash[FIGURES]
-        lost = figures.missing(left, has_floor=not config.stash[NO_FLOOR])
+        lost = figures.missing(
+            left, has_floor=not config.stash[NO_FLOOR], has_load=not config.stash[NO_LOAD]
+        )
         if lost:
             config.stash[NOTES].append(f"FAILED, figures are missing: {', '.join(lost)}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -144,6 +151,17 @@ def floor(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         request.config.stash[NO_FLOOR] = True
         request.config.stash[NOTES].append(floor.missing)
     return floor
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Network:
+    """Compile the load; skip what needs it where that can't be done."""
+    network = Network(tmp_path_factory.mktemp("load"))
+    if network.missing:
+        request.config.stash[NO_LOAD] = True
+        request.config.stash[NOTES].append(network.missing)
+        pytest.skip(network.missing)
+    return network
 
 
 @pytest.fixture(scope="session")

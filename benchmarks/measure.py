@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NS, US, PER_SECOND, SECONDS, MS = "ns", "us", "/s", "s", "ms"
-BYTES, COUNT, TIMES, SHARE = "bytes", "events", "times", "share"
+BYTES, KIB, COUNT, TIMES, SHARE = "bytes", "KiB", "events", "times", "share"
 
 # Runs of each; fewer where one takes seconds.
 ROUNDS = 5
@@ -58,7 +58,7 @@ class Row:
         what: what one operation is.
         size: how many are open, armed, asked or online.
         unit: of every figure in the row: NS or US per operation, PER_SECOND, SECONDS or MS of a
-            whole, BYTES, COUNT, TIMES or SHARE.
+            whole, BYTES, KIB, COUNT, TIMES or SHARE.
         ours: our figure, one a run.
         rivals: each rival's, by its name, one a run.
         subject: the file that it comes from.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measure import BYTES, COUNT, PER_SECOND, SHARE, TIMES, Row, spread
+from measure import BYTES, COUNT, KIB, PER_SECOND, SHARE, TIMES, Row, spread
 from rich.console import Console
 from rich.table import Table
 
@@ -86,7 +86,7 @@ def figures_as_json(rows: list[Row]) -> list[dict[str, Any]]:
             "size": row.size,
             "unit": row.unit,
             "better": "more" if row.unit == PER_SECOND else "less",
-            "timed": row.unit not in (BYTES, COUNT, TIMES, SHARE),
+            "timed": row.unit not in (BYTES, KIB, COUNT, TIMES, SHARE),
             "ours": row.median,
             "spread": spread(row.ours),
             "runs": row.ours,
