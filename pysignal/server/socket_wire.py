@@ -27,8 +27,9 @@ _MEDIUM_MAX: Final = 0xFFFF
 _MEDIUM = Struct("!BBH")
 _LONG = Struct("!BBQ")
 
-# The code for "no close frame came" (RFC 6455 §7.1.5).
+# The codes for "no close frame came", and "it came without a code" (RFC 6455 §7.1.5).
 ABNORMAL: Final = 1006
+NO_STATUS: Final = 1005
 
 
 def _header(opcode: int, length: int) -> bytes:
@@ -134,7 +135,7 @@ class SocketWire(asyncio.Protocol):
             self.close(WSCloseCode.UNSUPPORTED_DATA, "text frames only")
 
     def _closed_by_client(self, code: int) -> None:
-        self._code = code or WSCloseCode.NO_STATUS_RCVD  # type: ignore[attr-defined]
+        self._code = code or NO_STATUS
         if not self._is_closing:
             self._is_closing = True
             self._write(_CLOSE, code.to_bytes(2) if code else b"")

@@ -259,6 +259,7 @@ class TestSilence:
         # A half-open connection: nothing answers, and nothing ends.
         await ended(server)
         assert server.hub.stats()["sessions"] == 1, "the session waits for its client"
+        raw.close()
 
     async def test_who_answers_stays(self, server: Server) -> None:
         raw = await Raw.open(server)
