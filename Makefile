@@ -79,4 +79,4 @@ clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.benchmarks .coverage benchmarks/results demo.png
 	find . -path ./.git -prune -o \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
-	for source in engine/*.pyx pysignal/*.pyx pysignal/journal/*.pyx; do rm -f "$${source%.pyx}.c"; done
+	for source in engine/*.pyx pysignal/*.pyx pysignal/journal/*.pyx pysignal/protocol/*.pyx; do rm -f "$${source%.pyx}.c"; done

@@ -24,6 +24,8 @@ COMPILED = {
     "pysignal.engine.*": "pysignal/engine/*.pyx",
     "pysignal.*": "pysignal/*.pyx",
     "pysignal.journal.*": "pysignal/journal/*.pyx",
+    "pysignal.protocol.*": "pysignal/protocol/*.pyx",
+    "pysignal.server.*": "pysignal/server/*.pyx",
 }
 
 DIRECTIVES = {

@@ -1,4 +1,4 @@
-"""The command line: `pysignal demo`, `conformance`, `journal check`, `journal dump`, `version`.
+"""The command line: `pysignal demo`, `serve`, `token`, `conformance`, `journal`, `version`.
 
 A command is imported when it is called, so that each needs no more than what it uses.
 """
@@ -97,6 +97,72 @@ def conformance(context: typer.Context) -> None:
     from pysignal.conformance import main as run_scenarios
 
     raise typer.Exit(run_scenarios(context.args, prog="pysignal conformance"))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+    unix: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A unix socket to listen on instead.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep everything in this folder.")
+    ] = None,
+    jwt_key: Annotated[
+        str, typer.Option(envvar="PYSIGNAL_JWT_KEY", help="Key of the JWTs that clients show.")
+    ] = "",
+    audience: Annotated[str, typer.Option(help="What `aud` of a JWT must be.")] = "",
+    usersig_app: Annotated[int, typer.Option(min=0, help="SDKAppID of UserSigs.")] = 0,
+    usersig_key: Annotated[
+        str, typer.Option(envvar="PYSIGNAL_USERSIG_KEY", help="Key of the UserSigs.")
+    ] = "",
+    shard: Annotated[
+        int, typer.Option(min=0, max=4095, help="Number of this server in a cluster.")
+    ] = 0,
+) -> None:
+    """Serve clients over WebSocket, until it is interrupted.
+
+    Keys are better given in the environment than on the command line, which others can see.
+    """
+
+    def run() -> int:
+        from pysignal.server.command import Options, serve
+
+        return serve(
+            Options(
+                host=host,
+                port=port,
+                unix=unix,
+                journal=journal,
+                jwt_key=jwt_key,
+                audience=audience,
+                usersig_app=usersig_app,
+                usersig_key=usersig_key,
+                shard=shard,
+            )
+        )
+
+    raise typer.Exit(status_of(run))
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Argument(help="The user whom it lets in.")],
+    jwt_key: Annotated[str, typer.Option(envvar="PYSIGNAL_JWT_KEY", help="Key of the JWTs.")],
+    valid: Annotated[int, typer.Option(min=1, help="For how long, seconds.")] = 86_400,
+    audience: Annotated[str, typer.Option(help="Its `aud`.")] = "",
+) -> None:
+    """Print a JWT that lets a user in, for trying things out."""
+
+    def tell() -> int:
+        from pysignal.clock import Clock
+        from pysignal.server.auth import sign_jwt
+
+        print(sign_jwt(user, jwt_key, Clock().now_ms(), valid_s=valid, audience=audience or None))
+        return 0
+
+    raise typer.Exit(status_of(tell))
 
 
 @journal.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, Final, Self, TypeVar
@@ -323,6 +324,11 @@ class Hub(ServerActs):
         return self._is_ready and self._commands.is_open
 
     @property
+    def _history(self) -> int:
+        """A number for the history that this hub goes on with: that of its journal."""
+        return zlib.crc32(self.shard.machine.id_key)
+
+    @property
     def now_ms(self) -> int:
         """Engine time, ms since the epoch."""
         return self._clock.now_ms() + self._ahead_ms
@@ -369,14 +375,22 @@ class Hub(ServerActs):
             raise
         return session
 
-    async def _log_in(self, session: Session, cold: bool) -> None:
-        """Bring a session online; called by `Session.login`."""
+    async def _log_in(self, session: Session, cold: bool, told: int | None = None) -> None:
+        """Bring a session online; called by `Session.login`.
+
+        Args:
+            session: offline.
+            cold: a new process, which is told again.
+            told: commit position up to which the device says that it has heard everything.
+        """
         self._require()
         session._commands = self._commands
         found = LookUp(lambda: self._presence.party_to(session.user_id))
-        await self._perform(self._enter, session, cold, found)
+        await self._perform(self._enter, session, cold, told, found)
 
-    def _enter(self, now_ms: int, session: Session, cold: bool, found: LookUp) -> Any:
+    def _enter(
+        self, now_ms: int, session: Session, cold: bool, told: int | None, found: LookUp
+    ) -> Any:
         if session.online:
             raise InvalidParameter("session", "it is logged in already: log it out first")
         if session._is_abandoned:
@@ -389,7 +403,7 @@ class Hub(ServerActs):
         self._publisher.came(session)
         try:
             replaced = self._presence.enter(
-                session, now_ms, cold, found.found, lambda: self._publisher.rests_on
+                session, now_ms, cold, told, found.found, lambda: self._publisher.rests_on
             )
         except BaseException:
             self._publisher.went(session)
@@ -520,6 +534,16 @@ class Hub(ServerActs):
         durable = self._commands.until_durable()
         if durable is not None:
             await durable
+
+    async def _until_delivered(self) -> None:
+        """Wait until all that was committed is durable, and was handed to whoever hears it."""
+        await self._until_durable()
+        self._publish()
+        posted = self._delivery.posted
+        while self._delivery.posted - len(self._delivery) < posted:
+            self._require()
+            self._schedule()
+            await asyncio.sleep(0)
 
     def _has_room(self) -> bool:
         """Whether the journal has room for more than the ends of what is open."""

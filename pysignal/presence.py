@@ -146,6 +146,7 @@ class Presence:
         session: Session,
         now_ms: int,
         cold: bool,
+        told: int | None,
         party_to: list[InvitationInfo],
         rests_on: Callable[[], int],
     ) -> Session | None:
@@ -157,6 +158,8 @@ class Presence:
             session: offline until now.
             now_ms: the time of the login.
             cold: a new process, which is told again.
+            told: commit position up to which the device says that it has heard everything; None
+                where it says nothing, and what was handed to it counts as heard.
             party_to: every open invitation that its user is party to.
             rests_on: tells how many records of the journal all that was committed rests on.
         """
@@ -181,6 +184,8 @@ class Presence:
             self._take_offline(replaced, now_ms)
         if account is None:
             account = self._accounts[user] = Account(user)
+        if device is not None and told is not None:
+            device.left_position = min(device.left_position, told)
         remembered = None if cold else device
         if device is None:
             device = Device(_device_number(session.device_id, account))
@@ -191,6 +196,8 @@ class Presence:
         device.untold = untold
         session._set_device_number(device.number)
         session.snapshot = snapshot
+        # Those that are to be rung come in the order of their opening.
+        session._told = replays[0].position - 1 if replays else self._machine.position
         session._since = self._delivery.posted
         session.online = True
         account.online = [*account.online, session]

@@ -8,35 +8,24 @@ may log in again.
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pysignal.courier import About, Courier, call_back, events_of, log_failure
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
 from pysignal.errors import (
     HubClosed,
     InvalidParameter,
-    LimitExceeded,
     NotLoggedIn,
     OutcomeUnknown,
     SignalingError,
 )
-from pysignal.groups.callbacks import GroupListener
 from pysignal.groups.operations import GroupOperations
-from pysignal.listeners import (
-    ConnectionListener,
-    SignalingListener,
-    overridden,
-    subscribe,
-)
+from pysignal.listening import ListeningSession
+from pysignal.listening import Start as Start
 from pysignal.presence import Snapshot
-from pysignal.receivers import Call, Receiver, Subscription
 from pysignal.signaling import Signaling
-from pysignal.streams import EventQueue, EventStream
 
 if TYPE_CHECKING:
     from pysignal.following import Watch
@@ -45,10 +34,8 @@ if TYPE_CHECKING:
 # Waits that fail in one turn of the loop, when their session ends.
 FAILED_PER_TURN: Final = 512
 
-Start = Literal["cold", "hot"]
 
-
-class Session(Receiver):
+class Session(ListeningSession):
     """One device of a user; made by `Hub.session` and `Hub.login`.
 
     Attributes:
@@ -62,14 +49,12 @@ class Session(Receiver):
     signaling: Signaling
 
     def __init__(self, hub: Hub, user_id: str, device_id: str) -> None:
-        super().__init__(user_id, device_id)
+        super().__init__(user_id, device_id, hub.limits.queue_max, hub._couriers)
         self.hub = hub
         self.signaling = Signaling(self)
         self.groups = GroupOperations(self)
         self.snapshot = Snapshot(0)
-        self._courier: Courier | None = None  # made when there is something to call
-        self._connection_listeners: list[Subscription] = []
-        self._group_listeners: list[Subscription] = []
+        self._told = 0  # commit position up to which the last login had nothing more to ring
         self._is_abandoned = False
         self._end: SignalingError | None = None
 
@@ -136,178 +121,30 @@ class Session(Receiver):
             callback: the method of `ConnectionListener` that hears it, if any.
         """
         self._end = error
-        for queue in self._streams:
-            queue.end()
-        self._streams = []
+        self._end_streams()
         failure = error if isinstance(error, HubClosed) else NotLoggedIn(error.message)
         self._fail(list(reversed(self._watches)), failure)
         if callback:
-            for subscription in self._connection_listeners:
-                method = overridden(subscription.listener, ConnectionListener, callback)
-                if method is not None:
-                    self.hub._call_soon(
-                        self._call, subscription, method, (error,), "the connection"
-                    )
+            self._tell_connection(callback, error)
 
     def _fail(self, watches: list[Watch], error: SignalingError) -> None:
         """Fail those who wait for an invitation, some at each turn: there may be thousands."""
         for _ in range(min(FAILED_PER_TURN, len(watches))):
             watches.pop().fail(error)
         if watches:
-            self.hub._call_soon(self._fail, watches, error)
+            self._call_soon(self._fail, watches, error)
 
-    # -- listeners ---------------------------------------------------------------------------------
+    # -- as every session that is listened to ------------------------------------------------------
 
-    def add_connection_listener(self, listener: ConnectionListener) -> None:
-        """Add a listener for the session itself; the same one twice counts once."""
-        self._check_listener(listener, ConnectionListener)
-        if not _has(self._connection_listeners, listener):
-            self._connection_listeners = [
-                *self._connection_listeners,
-                subscribe(listener, ConnectionListener),
-            ]
-
-    def remove_connection_listener(self, listener: ConnectionListener) -> None:
-        """Remove a listener; one that was not added is no error."""
+    def _require_thread(self) -> None:
         self.hub._require_thread()
-        self._connection_listeners = _without(self._connection_listeners, listener)
 
-    def add_signaling_listener(self, listener: SignalingListener) -> None:
-        """Add a listener for invitations; see `Signaling.add_signaling_listener`."""
-        self._check_listener(listener, SignalingListener)
-        if not _has(self._subscriptions, listener):
-            self._subscriptions = [*self._subscriptions, subscribe(listener, SignalingListener)]
+    def _call_soon(self, call: Callable[..., object], *args: Any) -> None:
+        self.hub._call_soon(call, *args)
 
-    def remove_signaling_listener(self, listener: SignalingListener) -> None:
-        """Remove a listener for invitations; nothing is called once this has returned."""
-        self.hub._require_thread()
-        self._subscriptions = _without(self._subscriptions, listener)
-
-    def add_group_listener(self, listener: GroupListener) -> None:
-        """Add a listener for groups; see `GroupOperations.add_group_listener`."""
-        self._check_listener(listener, GroupListener)
-        if not _has(self._group_listeners, listener):
-            self._group_listeners = [*self._group_listeners, subscribe(listener, GroupListener)]
-
-    def remove_group_listener(self, listener: GroupListener) -> None:
-        """Remove a listener for groups; nothing is called once this has returned."""
-        self.hub._require_thread()
-        self._group_listeners = _without(self._group_listeners, listener)
-
-    def _check_listener(self, listener: object, base: type) -> None:
-        self.hub._require_thread()
-        if not isinstance(listener, base):
-            raise InvalidParameter(
-                "listener", f"an instance of {base.__name__}, not {type(listener).__name__}"
-            )
-
-    def events(self) -> EventStream:
-        """Iterate over everything that the session hears from now on.
-
-        Ends at logout. An iterator that is not read and has too many events waiting disconnects the
-        session, as a slow listener does.
-        """
-        self._require()
-        queue = EventQueue(self.hub.limits.queue_max)
-        self._streams = [*self._streams, queue]
-        return EventStream(queue, lambda: self._drop(queue))
-
-    def _drop(self, queue: EventQueue) -> None:
-        self._streams = [other for other in self._streams if other is not queue]
-
-    # -- called by delivery ------------------------------------------------------------------------
-
-    def _put(
-        self,
-        method: Callable[..., Any],
-        args: tuple[Any, ...],
-        subscription: Subscription,
-        about: About,
-    ) -> bool:
-        """Queue a call for the courier; False when it is full."""
-        if self._courier is None:
-            self._courier = Courier(self.hub.limits.queue_max, self.hub._couriers)
-        return self._courier.put(method, args, subscription, about)
-
-    def _close_courier(self) -> list[Event]:
-        """Drop what waits for the courier, and return the events among it."""
-        return [] if self._courier is None else self._courier.close()
-
-    def _listener_failed(self, method: Callable[..., Any], about: About) -> None:
-        """Log what a listener has raised."""
-        log_failure(method, about)
-
-    def _returned(
-        self,
-        result: object,
-        method: Callable[..., Any],
-        subscription: Subscription,
-        about: About,
-    ) -> None:
-        """Run what a plain method gave back, if it can be awaited."""
-        if inspect.isawaitable(result) and not self._put(call_back, (result,), subscription, about):
-            self._overflow(about)
-
-    def _overflow(self, about: About) -> None:
-        """Disconnect: nobody waits for a slow listener, and nothing is dropped in silence."""
-        if self.online:
-            error = LimitExceeded(
-                f"over {self.hub.limits.queue_max} events wait for a slow listener: the session "
-                "was disconnected, log in hot to catch up"
-            )
-            missed = events_of(about)
-            self.hub._log_out(self, error, "on_disconnected", missed)
-
-    def _call_back(self, call: Call) -> None:
-        """Call the group listeners."""
-        for subscription in self._group_listeners:
-            if not self.online:
-                return
-            method = overridden(subscription.listener, GroupListener, call.name)
-            if method is not None:
-                self._call(subscription, method, tuple(map(_own, call.args)), call)
-
-    def _call(
-        self,
-        subscription: Subscription,
-        method: Callable[..., Any],
-        args: tuple[Any, ...],
-        about: Call | str,
-    ) -> None:
-        if not subscription.active:
-            return
-        if subscription.is_queued:
-            if not self._put(method, args, subscription, about):
-                self._overflow(about)
-            return
-        try:
-            result = method(*args)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:
-            log_failure(method, about)
-        else:
-            self._returned(result, method, subscription, about)
+    def _disconnect(self, error: SignalingError, missed: tuple[Event, ...]) -> None:
+        self.hub._log_out(self, error, "on_disconnected", missed)
 
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
         return f"<Session {self.user_id} device {self.device_id} {state}>"
-
-
-def _own(argument: Any) -> Any:
-    """A listener's own copy of a list or dict, so that nobody can change what another hears."""
-    if isinstance(argument, list):
-        return list(argument)
-    return copy.deepcopy(argument) if isinstance(argument, dict) else argument
-
-
-def _has(subscriptions: list[Subscription], listener: object) -> bool:
-    return any(other.listener is listener for other in subscriptions)
-
-
-def _without(subscriptions: list[Subscription], listener: object) -> list[Subscription]:
-    """Drop a listener, and what is queued for it."""
-    for other in subscriptions:
-        if other.listener is listener:
-            other.active = False
-    return [other for other in subscriptions if other.active]

@@ -121,7 +121,7 @@ def run_here() -> int:
 def compiled_lines() -> dict[Path, set[int]]:
     """Return the lines in functions of .pyx and .pxd files that could run, as the C files tell."""
     found: dict[Path, set[int]] = defaultdict(set)
-    places = ("engine", "pysignal", "pysignal/journal")
+    places = ("engine", "pysignal", "pysignal/journal", "pysignal/protocol")
     for c_file in [path for place in places for path in FOLDER.glob(f"{place}/*.c")]:
         source, is_import = None, False
         for line in c_file.read_text().splitlines():

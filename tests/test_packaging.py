@@ -21,7 +21,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "pysignal" / "engine"
-COMPILED = (ENGINE, ROOT / "pysignal" / "journal", ROOT / "pysignal")
+COMPILED = (
+    ENGINE,
+    ROOT / "pysignal" / "journal",
+    ROOT / "pysignal" / "protocol",
+    ROOT / "pysignal",
+)
 NOT_SOURCES = (
     ".*", "*.egg-info", "*.so", "*.c", "__pycache__", "build", "dist", "docs",
     "benchmarks", "examples",
@@ -118,7 +123,7 @@ def test_a_wheel_holds_modules_headers_stubs_and_scenarios(wheel: Path) -> None:
     for source in (source for folder in COMPILED for source in folder.glob("*.pyx")):
         for end in (suffix, "pxd", "pyi"):
             assert f"{source.parent.relative_to(ROOT)}/{source.stem}.{end}" in names
-    others = ("py.typed", "engine/__init__.pxd", "journal/__init__.pxd")
+    others = ("py.typed", *(f"{part}/__init__.pxd" for part in ("engine", "journal", "protocol")))
     assert {f"pysignal/{name}" for name in others} <= set(names)
     packages = {path.parent.relative_to(ROOT) for path in (ROOT / "pysignal").rglob("__init__.py")}
     assert {str(package / "__init__.py") for package in packages} <= set(names)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pysignal", "pysignal/journal")  # the core is asked for as a whole
+PACKAGES = ("pysignal", "pysignal/journal", "pysignal/protocol")  # the core is asked for as a whole
 
 
 def test_stubs_match_the_compiled_modules() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
+from inspect import signature
 from typing import Any, Final, NamedTuple
 
 from pysignal.groups.records import GroupRecord, RecordKind, leavers
@@ -282,6 +283,13 @@ def _member_info(record: GroupRecord, anybody_stays: bool) -> Iterator[GroupCall
 def _call(name: str, record: GroupRecord, told: Told, **parameters: Any) -> GroupCall:
     return GroupCall(name, {"group_id": record.group_id, **parameters}, told)
 
+
+# The parameters of each callback, in their order.
+PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: tuple(signature(method).parameters)[1:]
+    for name, method in vars(GroupListener).items()
+    if name.startswith("on_")
+}
 
 _Maker = Callable[[GroupRecord, bool], Iterator[GroupCall]]
 

@@ -7,6 +7,9 @@ from typing import Final
 # Offered and chosen in Sec-WebSocket-Protocol: the name, and the version.
 SUBPROTOCOL: Final = "pysignal.v1"
 
+# Where the server answers handshakes.
+PATH: Final = "/signaling"
+
 # Lists of invitees up to this length stand whole in every event of their invitation; longer ones
 # stand in the opening alone.
 INVITEES_INLINE_MAX: Final = 32
@@ -18,6 +21,7 @@ DEPTH_MAX: Final = 8
 CLOSE_NORMAL: Final = 1000
 CLOSE_GOING_AWAY: Final = 1001
 CLOSE_POLICY: Final = 1008
+CLOSE_TOO_BIG: Final = 1009
 CLOSE_UNAUTHORIZED: Final = 4401
 CLOSE_SLOW: Final = 4408
 CLOSE_KICKED: Final = 4409

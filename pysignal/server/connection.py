@@ -1,0 +1,380 @@
+"""One connection of a client: its login, its requests, its end.
+
+A connection lets nothing in before its login, and takes nothing after its end. It knows wires, not
+sockets. What must survive it is the session's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from pysignal.errors import (
+    InvalidParameter,
+    NotLoggedIn,
+    SignalingError,
+    TokenExpired,
+)
+from pysignal.invitation import Invitation
+from pysignal.protocol import messages as m
+from pysignal.protocol.frames import Bad, requests_in
+from pysignal.protocol.numbers import (
+    CLOSE_GOING_AWAY,
+    CLOSE_NORMAL,
+    CLOSE_POLICY,
+    CLOSE_SLOW,
+    CLOSE_TOO_BIG,
+    CLOSE_UNAUTHORIZED,
+)
+from pysignal.protocol.params import ChangeParams
+from pysignal.protocol.refusals import to_wire
+from pysignal.protocol.wire import Wire
+from pysignal.protocol.writing import event_fields, null_answer
+from pysignal.server.calls import OPERATIONS, Call, answer, failed, refused, snapshot
+
+if TYPE_CHECKING:
+    from pysignal.server.server import Server
+    from pysignal.server.session import ServedSession
+
+log = logging.getLogger("pysignal.server")
+
+# Frames that may come before the login is answered.
+HELD_MAX: Final = 64
+
+_MINUTE_S: Final = 60.0
+
+
+class Connection:
+    """A peer of a wire.
+
+    Args:
+        server: whose door it came through.
+        wire: how it is answered.
+    """
+
+    def __init__(self, server: Server, wire: Wire) -> None:
+        self.wire = wire
+        self.session: ServedSession | None = None
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._login: asyncio.Task[None] | None = None
+        self._held: list[str] = []
+        self._is_closed = False
+        self._request_prefix = ""
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._bad = 0
+        self._bad_since = self._loop.time()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = self._loop.call_later(
+            server.settings.login_s, self._too_late
+        )
+
+    # -- what the wire tells -----------------------------------------------------------------------
+
+    def received(self, text: str) -> None:
+        """Take a frame."""
+        if self._is_closed:
+            return
+        try:
+            if self.session is None:
+                self._before_login(text)
+            else:
+                for request in requests_in(text):
+                    self._take(request)
+        except Exception:
+            log.exception("a frame could not be taken")
+            self._close(CLOSE_GOING_AWAY, "the server has failed at this frame")
+
+    def lost(self, code: int) -> None:
+        """Hear that the connection has ended."""
+        self._is_closed = True
+        self._server.connections.discard(self)
+        for timer in (self._deadline, self._expiry):
+            if timer is not None:
+                timer.cancel()
+        for task in self._waiting.values():
+            task.cancel()
+        if self.session is not None:
+            self.session.detach(self)
+
+    def paused(self) -> None:
+        """Hear that the client reads too slowly."""
+        if self.session is not None and self.session.connection is self:
+            self.session.outbox.pause()
+
+    def resumed(self) -> None:
+        """Hear that there is room again."""
+        if self.session is not None and self.session.connection is self:
+            self.session.outbox.resume()
+
+    # -- login -------------------------------------------------------------------------------------
+
+    def _before_login(self, text: str) -> None:
+        if self._login is not None:
+            self._held.append(text)
+            if len(self._held) > HELD_MAX:
+                self._close(CLOSE_POLICY, "too much before the login was answered")
+            return
+        if len(text) > self._server.settings.login_frame_bytes_max:
+            self._close(CLOSE_TOO_BIG, "the first message is to be a login")
+            return
+        first, *others = requests_in(text)
+        if isinstance(first, Bad):
+            self.wire.send(first.text)
+            self._close(CLOSE_POLICY, "the first message is to be a login")
+        elif not isinstance(first, m.Login):
+            number = first.id if isinstance(first, m.Request) else None
+            self.wire.send(refused(number, NotLoggedIn("log in first: no request comes before")))
+            self._close(CLOSE_UNAUTHORIZED, "the first message is to be a login")
+        else:
+            self._login = self._loop.create_task(self._log_in(first, others))
+
+    async def _log_in(self, request: m.Login, others: list[Any]) -> None:
+        """Log in, answer, and go on with what came meanwhile."""
+        params = request.params
+        try:
+            identity = self._server.authenticator.authenticate(
+                params.user_id, params.token, self._server.clock.now_ms()
+            )
+            session, recovered = await self._server.admit(params, identity.user_id)
+        except SignalingError as error:
+            self._refuse_login(request.id, error)
+            return
+        except Exception:
+            log.exception("a login could not be carried out")
+            self.wire.send(failed(request.id))
+            self._close(CLOSE_GOING_AWAY, "the server has failed at this login")
+            return
+        if self._is_closed:
+            session.keep_for_a_while()
+            return
+        assert self._deadline is not None
+        self._deadline.cancel()
+        self._deadline = None
+        self.session = session
+        self._request_prefix = f"{params.client}/"
+        if identity.expires_ms is not None:
+            left_s = (identity.expires_ms - self._server.clock.now_ms()) / 1000
+            self._expiry = self._loop.call_later(max(left_s, 0), self._expired)
+        session.attach(self)
+        self._answer_login(request.id, session, params.cursor if recovered else None)
+        for other in others:
+            self._take(other)
+        for text in self._held:
+            if not self._is_closed:
+                self.received(text)
+        self._held = []
+
+    def _answer_login(self, number: int, session: ServedSession, cursor: str | None) -> None:
+        """Say how the login went; `cursor` is the client's own where the session goes on."""
+        settings = self._server.settings
+        result = {
+            "recovered": cursor is not None,
+            "cursor": cursor or self._server.cursor_of(session),
+            "now": session.hub.now_ms,
+            "resume_window": settings.resume_window_s,
+            "ping": settings.ping_s,
+            "snapshot": snapshot(session.snapshot) if cursor is None else None,
+        }
+        session.outbox.post(answer(number, result))
+        session.outbox.send_again()
+
+    def _refuse_login(self, number: int, error: SignalingError) -> None:
+        self.wire.send(refused(number, error))
+        self._close(CLOSE_UNAUTHORIZED, error.name)
+
+    def _too_late(self) -> None:
+        self._close(CLOSE_UNAUTHORIZED, "no login came in time")
+
+    def _expired(self) -> None:
+        self.end(TokenExpired("the token has expired: log in with a new one"), CLOSE_UNAUTHORIZED)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _take(self, request: Any) -> None:
+        """Begin what a message asks for."""
+        session = self.session
+        if self._is_closed or session is None:
+            return
+        operation = OPERATIONS.get(type(request))
+        if operation is not None:
+            begin, write = operation
+            params = request.params
+            request_id = ""
+            if isinstance(params, ChangeParams):
+                request_id = params.request_id  # type: ignore[assignment]
+                if request_id is None:
+                    request_id = f"{self._request_prefix}{request.id}"
+            Call(request.id, begin(session, params, request_id), write, self._post).go_on()
+        elif isinstance(request, Bad):
+            self._refuse(request)
+        else:
+            _OWN[type(request)](self, session, request)
+
+    def _post(self, text: bytes) -> None:
+        """Answer, unless the client has gone: it will ask again."""
+        if not self._is_closed and self.session is not None:
+            self.session.outbox.post(text)
+
+    def _refuse(self, bad: Bad) -> None:
+        """Answer what is no request; a client that sends nothing else is sent away."""
+        self._post(bad.text)
+        now_s = self._loop.time()
+        if now_s - self._bad_since > _MINUTE_S:
+            self._bad, self._bad_since = 0, now_s
+        self._bad += 1
+        if self._bad > self._server.settings.bad_messages_max:
+            self._close(CLOSE_POLICY, "too many messages that are no requests")
+
+    def _log_in_again(self, session: ServedSession, request: m.Login) -> None:
+        self._post(refused(request.id, InvalidParameter("login", "the connection is logged in")))
+
+    def _acknowledge(self, session: ServedSession, request: m.Ack) -> None:
+        number, _ = self._server.cursors.read(request.params.cursor)
+        if number is not None:
+            session.outbox.acknowledge(number)
+
+    def _sync(self, session: ServedSession, request: m.Sync) -> None:
+        async def sync() -> bytes:
+            await session.hub._until_delivered()
+            return answer(request.id, {"now": session.hub.now_ms})
+
+        self._begin(request.id, sync())
+
+    def _log_out(self, session: ServedSession, request: m.Logout) -> None:
+        async def log_out() -> bytes:
+            session.connection = None  # so that it is not told that it has ended
+            await session.logout()
+            return null_answer(request.id)
+
+        self._begin(request.id, log_out(), CLOSE_NORMAL)
+
+    def _await_outcome(self, session: ServedSession, request: m.AwaitOutcome) -> None:
+        async def outcome() -> bytes:
+            found = await Invitation(request.params.invite_id, session).outcome()
+            written = {
+                "invite_id": found.invite_id,
+                "state": found.state,
+                "reason": found.reason,
+                "statuses": found.statuses,
+                "event": None if found.event is None else _fragment(event_fields(found.event)),
+            }
+            return answer(request.id, written)
+
+        self._begin(request.id, outcome())
+
+    def _follow(self, session: ServedSession, request: m.Follow) -> None:
+        params, number = request.params, request.id
+
+        async def follow() -> bytes:
+            self._post(null_answer(number))
+            try:
+                async for event in Invitation(params.invite_id, session):
+                    if event.seq > params.after:
+                        self._post(_followed(number, event_fields(event)))
+            except SignalingError as error:
+                return _follow_ended(number, to_wire(error))
+            return _follow_ended(number, None)
+
+        self._begin(number, follow())
+
+    def _unfollow(self, session: ServedSession, request: m.Unfollow) -> None:
+        task = self._waiting.get(request.params.follow)
+        if task is not None:
+            task.cancel()
+        self._post(null_answer(request.id))
+
+    def _begin(self, number: int, work: Any, close: int | None = None) -> None:
+        """Let a task work out an answer, which may take long."""
+
+        async def run() -> None:
+            try:
+                text = await work
+            except SignalingError as error:
+                text = refused(number, error)
+            except Exception:
+                log.exception("a request could not be carried out")
+                text = failed(number)
+            if close is None:
+                self._post(text)
+            elif not self._is_closed:
+                self.wire.send(text)
+                self._close(close)
+
+        task = self._loop.create_task(run())
+        self._waiting[number] = task
+        task.add_done_callback(lambda ended: self._forget(number, ended))
+
+    def _forget(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._waiting.get(number) is task:
+            del self._waiting[number]
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def end(self, error: SignalingError, code: int) -> None:
+        """Say why, and close."""
+        if self._is_closed:
+            return
+        if self.session is not None:
+            ended = {
+                "jsonrpc": "2.0",
+                "method": "session_ended",
+                "params": {"error": to_wire(error)},
+            }
+            self.session.outbox.post(orjson.dumps(ended, default=str))
+            self.session.outbox.flush()
+        self._close(code, error.name)
+
+    def too_slow(self) -> None:
+        """Close, as the client does not read what it is sent; it can come back for it."""
+        self._close(CLOSE_SLOW, "slow")
+
+    def replaced(self) -> None:
+        """Close, as the client has come back over another connection."""
+        self._close(CLOSE_GOING_AWAY, "the client has a newer connection")
+
+    def _close(self, code: int, reason: str = "") -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self.session is not None:
+            self.session.detach(self)
+        self.wire.close(code, reason)
+
+
+def _session_ended(error: SignalingError) -> bytes:
+    params = {"error": to_wire(error)}
+    return orjson.dumps(
+        {"jsonrpc": "2.0", "method": "session_ended", "params": params}, default=str
+    )
+
+
+def _fragment(written: bytes) -> orjson.Fragment:
+    """JSON that is part of other JSON as it is."""
+    return orjson.Fragment(written)
+
+
+def _followed(number: int, written: bytes) -> bytes:
+    params = {"follow": number, "event": orjson.Fragment(written)}
+    return orjson.dumps({"jsonrpc": "2.0", "method": "followed", "params": params})
+
+
+def _follow_ended(number: int, error: dict[str, Any] | None) -> bytes:
+    params = {"follow": number, "error": error}
+    return orjson.dumps({"jsonrpc": "2.0", "method": "follow_ended", "params": params}, default=str)
+
+
+# The requests that are no operations of the session.
+_OWN: Final[dict[type, Callable[[Connection, ServedSession, Any], None]]] = {
+    m.Login: Connection._log_in_again,
+    m.Ack: Connection._acknowledge,
+    m.Sync: Connection._sync,
+    m.Logout: Connection._log_out,
+    m.AwaitOutcome: Connection._await_outcome,
+    m.Follow: Connection._follow,
+    m.Unfollow: Connection._unfollow,
+}
