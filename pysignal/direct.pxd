@@ -12,5 +12,5 @@ cdef class DirectSignaling:
 
     cdef bint is_journaled(self)
     cdef object durable(self)
-    cdef str open_now(self, invitee, data, timeout, online_only)
-    cdef bint answer_now(self, uint8_t status, invite_id, data) except -1
+    cdef str open_now(self, invitee, data, timeout, online_only, request_id)
+    cdef bint answer_now(self, uint8_t status, invite_id, data, request_id) except -1

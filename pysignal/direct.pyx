@@ -12,11 +12,14 @@ from cpython.ref cimport PyTypeObject
 from libc.math cimport rint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from pysignal.arguments cimport with_text, with_truth, with_whole
 from pysignal.commands cimport Commands
 from pysignal.engine.direct cimport answer_one, cancel_one, open_one
-from pysignal.engine.roster cimport ACCEPTED, CANCELLED, REJECTED
+from pysignal.engine.machine cimport Machine
+from pysignal.engine.roster cimport ACCEPTED, CANCELLED, REJECTED, STATUSES
 from pysignal.engine.slab cimport NONE
 from pysignal.receivers cimport Receiver
+from pysignal.requests cimport Request, Requests
 
 from pysignal import text
 from pysignal.invitation import Invitation
@@ -53,6 +56,13 @@ cdef extern from *:
 
 cdef double TIMEOUT_MAX = TIMEOUT_MAX_S
 cdef object HANDLE = Invitation
+
+# The numbers of the operations' names, with which those of their arguments begin.
+cdef uint64_t INVITE = with_text(0, "invite")
+cdef uint64_t[STATUSES] OPERATIONS
+OPERATIONS[<int>ACCEPTED] = with_text(0, "accept")
+OPERATIONS[<int>REJECTED] = with_text(0, "reject")
+OPERATIONS[<int>CANCELLED] = with_text(0, "cancel")
 
 
 cdef object handle(str invite_id, Receiver actor):
@@ -174,8 +184,8 @@ cdef class DirectSignaling:
             DataTooLong, InvalidParameter, LimitExceeded, NotLoggedIn.
         """
         cdef str invite_id
-        if request_id is None and type(invitee) is str:
-            invite_id = self.open_now(invitee, data, timeout, online_user_only)
+        if type(invitee) is str:
+            invite_id = self.open_now(invitee, data, timeout, online_user_only, request_id)
             if invite_id is not None:
                 if self.is_journaled():
                     await self.durable()
@@ -190,14 +200,14 @@ cdef class DirectSignaling:
             NotPermitted: the actor is not an invitee.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        if request_id is not None or not self.answer_now(ACCEPTED, invite_id, data):
+        if not self.answer_now(ACCEPTED, invite_id, data, request_id):
             await self._answer("accept", invite_id, data, request_id)
         elif self.is_journaled():
             await self.durable()
 
     async def reject(self, invite_id, data="", *, request_id=None):
         """Reject as a pending invitee; errors as for `accept`."""
-        if request_id is not None or not self.answer_now(REJECTED, invite_id, data):
+        if not self.answer_now(REJECTED, invite_id, data, request_id):
             await self._answer("reject", invite_id, data, request_id)
         elif self.is_journaled():
             await self.durable()
@@ -210,7 +220,7 @@ cdef class DirectSignaling:
             NotPermitted: the actor is not the inviter.
             DataTooLong, InvalidParameter, NotLoggedIn.
         """
-        if request_id is not None or not self.answer_now(CANCELLED, invite_id, data):
+        if not self.answer_now(CANCELLED, invite_id, data, request_id):
             await self._answer("cancel", invite_id, data, request_id)
         elif self.is_journaled():
             await self.durable()
@@ -222,11 +232,15 @@ cdef class DirectSignaling:
         """A future: what was just done is durable."""
         return (<Commands>(<Receiver>self._actor)._commands).writer.arrive()
 
-    cdef str open_now(self, invitee, data, timeout, online_only):
+    cdef str open_now(self, invitee, data, timeout, online_only, request_id):
         """Open an invitation to one user at once; its ID, or None where that could not be."""
         cdef Receiver actor = self._actor
         cdef Commands commands = <Commands>actor._commands
-        cdef uint64_t timeout_ms = 0
+        cdef Requests requests
+        cdef Request request = None
+        cdef uint64_t timeout_ms = 0, arguments
+        cdef long long now_ms
+        cdef str invite_id = None
         if commands is None or not commands.takes(actor):
             return None
         data = checked_data(data, commands.data_bytes_max)
@@ -239,27 +253,76 @@ cdef class DirectSignaling:
         if not commands.has_room:
             return None
         commands.want_turn()
-        return open_one(
-            commands.machine, commands.now_ms(), actor.user_id, &actor.number,
-            <str>invitee, <str>data, timeout_ms, online_only is True, actor.device_number,
-        )
+        now_ms = commands.now_ms()
+        if request_id is None:
+            return open_one(
+                commands.machine, now_ms, actor.user_id, &actor.number, <str>invitee, <str>data,
+                timeout_ms, online_only is True, actor.device_number,
+            )
+        if not is_plain_id(request_id):
+            return None
+        requests = commands.publisher.requests
+        arguments = with_text(with_text(INVITE, <str>invitee), <str>data)
+        arguments = with_truth(with_whole(arguments, timeout_ms), online_only is True)
+        request = requests.begin(actor.user_id, <str>request_id, now_ms, arguments)
+        if request is None:
+            return None
+        try:
+            invite_id = open_one(
+                commands.machine, now_ms, actor.user_id, &actor.number, <str>invitee, <str>data,
+                timeout_ms, online_only is True, actor.device_number,
+            )
+        finally:
+            if invite_id is None:
+                requests.take_out(request)
+            else:
+                requests.keep(request, invite_id)
+        return invite_id
 
-    cdef bint answer_now(self, uint8_t status, invite_id, data) except -1:
+    cdef bint answer_now(self, uint8_t status, invite_id, data, request_id) except -1:
         """Accept, reject or cancel at once; whether that could be."""
         cdef Receiver actor = self._actor
         cdef Commands commands = <Commands>actor._commands
+        cdef Requests requests
+        cdef Request request
+        cdef uint64_t arguments
+        cdef long long now_ms
+        cdef bint is_done = False
         if commands is None or not commands.takes(actor):
             return False
         data = checked_data(data, commands.data_bytes_max)
         if not isinstance(invite_id, str) or not commands.is_free():
             return False
         commands.want_turn()
-        if status == CANCELLED:
-            return cancel_one(
-                commands.machine, commands.now_ms(), <str>invite_id, actor.user_id, &actor.number,
-                <str>data, actor.device_number,
-            )
-        return answer_one(
-            commands.machine, commands.now_ms(), <str>invite_id, actor.user_id, &actor.number,
-            status, <str>data, actor.device_number,
+        now_ms = commands.now_ms()
+        if request_id is None:
+            return answer(commands.machine, now_ms, actor, status, <str>invite_id, <str>data)
+        if not is_plain_id(request_id):
+            return False
+        requests = commands.publisher.requests
+        arguments = with_text(with_text(OPERATIONS[status], <str>invite_id), <str>data)
+        request = requests.begin(actor.user_id, <str>request_id, now_ms, arguments)
+        if request is None:
+            return False
+        try:
+            is_done = answer(commands.machine, now_ms, actor, status, <str>invite_id, <str>data)
+        finally:
+            if is_done:
+                requests.keep(request, None)
+            else:
+                requests.take_out(request)
+        return is_done
+
+
+cdef inline bint answer(
+    Machine machine, long long now_ms, Receiver actor, uint8_t status, str invite_id, str data,
+) except -1:
+    """Accept, reject or cancel; whether it was done."""
+    if status == CANCELLED:
+        return cancel_one(
+            machine, now_ms, invite_id, actor.user_id, &actor.number, data, actor.device_number,
         )
+    return answer_one(
+        machine, now_ms, invite_id, actor.user_id, &actor.number, status, data,
+        actor.device_number,
+    )

@@ -5,6 +5,7 @@ cimport cython
 from pysignal.delivery cimport Delivery
 from pysignal.engine.facts cimport Event
 from pysignal.engine.machine cimport Machine
+from pysignal.requests cimport Requests
 
 
 @cython.final
@@ -15,7 +16,7 @@ cdef class Publisher:
     cdef Delivery delivery
     cdef object groups
     cdef object presence
-    cdef object requests
+    cdef Requests requests
     cdef object writer
     cdef object online
     cdef readonly dict _parties

@@ -8,7 +8,9 @@ not.
 from pysignal.delivery cimport Delivery
 from pysignal.engine.facts cimport FACT_ACCEPTED, FACT_REJECTED, Event, facts_waiting
 from pysignal.engine.machine cimport Machine
+from pysignal.journal.results cimport entries_of
 from pysignal.receivers cimport Account, Receiver
+from pysignal.requests cimport Requests
 
 from pysignal.groups.callbacks import Told, calls
 from pysignal.groups.online import GroupsOnline
@@ -47,7 +49,7 @@ cdef class Publisher:
         groups,
         Delivery delivery not None,
         presence,
-        requests,
+        Requests requests not None,
         writer,
     ):
         self.machine = machine
@@ -102,7 +104,7 @@ cdef class Publisher:
                     self.delivery.post_event(event, self.audience(event), rests_on)
                 self.at += 1
             self.at, self.taken = 0, NOTHING
-        if self.writer is not None and self.requests.unrecorded:
+        if self.writer is not None and len(self.requests.unrecorded) > 0:
             self.write_requests()
 
     cdef int write(self) except -1:
@@ -114,11 +116,7 @@ cdef class Publisher:
 
     cdef int write_requests(self) except -1:
         """Record what requests gave, behind what they did: both are in the same append."""
-        cdef list written = []
-        for request in self.requests.unrecorded:
-            if request.is_kept:
-                written.append(entries.of_request(request))
-        self.writer.write(written)
+        self.writer.write(entries_of(self.requests.unrecorded))
         self.requests.recorded()
         return 0
 

@@ -17,7 +17,7 @@ from pysignal.clock import stopwatch_ns
 from pysignal.engine import snapshot
 from pysignal.engine.machine import Machine
 from pysignal.groups.decisions import Groups
-from pysignal.journal import entries
+from pysignal.journal import entries, results
 from pysignal.journal.contract import (
     Journal,
     JournalDamaged,
@@ -25,7 +25,7 @@ from pysignal.journal.contract import (
     UnknownVersion,
 )
 from pysignal.presence import Presence
-from pysignal.requests import Request, Requests
+from pysignal.requests import Requests
 
 _Item = TypeVar("_Item")
 
@@ -155,7 +155,7 @@ class Recovery:
     def _take(self, kind: bytes, entry: bytes) -> None:
         """Take what stands among records and in snapshots alike."""
         if kind == entries.REQUEST:
-            request = entries.request_of(entry, Request)
+            request = results.request_of(entry)
             self.last_ms = max(self.last_ms, request.at_ms)
             self._requests.bring_back(request)
         elif kind == entries.DEVICE:

@@ -18,7 +18,7 @@ from pysignal.clock import stopwatch_ns
 from pysignal.engine import snapshot
 from pysignal.engine.machine import Machine
 from pysignal.groups.decisions import Groups
-from pysignal.journal import entries
+from pysignal.journal import entries, results
 from pysignal.journal.contract import Journal
 from pysignal.journal.writer import Writer
 from pysignal.presence import Presence
@@ -130,8 +130,7 @@ class Saving:
             yield from self._group(group_id)
         for user in self._requests.users():
             for request in self._requests.of_user(user):
-                if request.is_kept:
-                    yield entries.of_request(request)
+                yield results.of_request(request)
         for user in self._presence.users():
             yield from self._presence.entries_of(user)
 

@@ -69,6 +69,7 @@ BELOW = {
     "recovery": OUTER | {"hub", "session"},
     "saving": OUTER | {"hub", "session"},
     "requests": OUTER | {"hub", "session"},
+    "arguments": OUTER | {"hub", "session"},
     "shard": OUTER | {"hub", "session", "delivery", "presence", "clock"},
     "listeners": OUTER | {"hub"},
     "listening": OUTER | {"hub", "session", "signaling", "delivery", "presence"},

@@ -1,9 +1,10 @@
 """What a hub writes into its journal, and into the pieces of a snapshot.
 
 The first byte tells what an entry is. A record of the machine begins with the version of its form,
-a small number; the others with a letter, and go on as JSON that names its version. Records stand in
-the order of the commits, so that "is a member" has one answer at each point. The key that hides
-slots in invite IDs comes first, once, with the number of the shard.
+a small number; the others with a letter, and go on as JSON that names its version, but for results
+of requests, of which there are as many as records of the machine (`results`). Records stand in the
+order of the commits, so that "is a member" has one answer at each point. The key that hides slots
+in invite IDs comes first, once, with the number of the shard.
 
     record   0x01 machine record · K key · G group record · R result of a request · D device
     piece    H head, the first · K key · I slots of the machine · P part of a group · R, D as above
@@ -14,16 +15,12 @@ does no harm to take one twice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
-from pysignal.errors import BY_CODE, SignalingError
 from pysignal.groups.records import GroupRecord
 from pysignal.journal.contract import UnknownVersion
-
-if TYPE_CHECKING:
-    from pysignal.requests import Request
 
 VERSION: Final = 1
 
@@ -55,41 +52,6 @@ def of_group(record: GroupRecord) -> bytes:
 def group_of(entry: bytes) -> GroupRecord:
     """Return the record of such an entry."""
     return GroupRecord.from_builtins(orjson.loads(entry[1:]))
-
-
-def of_request(request: Request) -> bytes:
-    """Return the entry of a request that is kept."""
-    result, error = request.result, request.error
-    written: dict[str, Any] = {
-        "v": VERSION,
-        "user": request.user,
-        "name": request.name,
-        "at_ms": request.at_ms,
-        "arguments": request.arguments.hex(),
-    }
-    if error is not None:
-        given, details = error._given
-        written["error"] = [error.code, given, details]
-    elif isinstance(result, GroupRecord):
-        written["group"] = result.to_builtins()
-    elif result is not None:
-        written["id"] = str(result)
-    return REQUEST + orjson.dumps(written, default=str)
-
-
-def request_of(entry: bytes, make: type[Request]) -> Request:
-    """Return the request of such an entry."""
-    read = of_version(orjson.loads(entry[1:]))
-    request = make(read["user"], read["name"], read["at_ms"], bytes.fromhex(read["arguments"]))
-    if "error" in read:
-        code, given, details = read["error"]
-        kind: type[SignalingError] = BY_CODE[code]
-        request.error = kind(*given, **details)
-    elif "group" in read:
-        request.result = GroupRecord.from_builtins(read["group"])
-    else:
-        request.result = read.get("id")
-    return request
 
 
 def of_builtins(kind: bytes, values: dict[str, Any]) -> bytes:

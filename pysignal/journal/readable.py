@@ -17,10 +17,10 @@ from pysignal.journal import entries
 
 _FIXED: Final = struct.Struct("<BBBBQQQQIIIIB")
 _OPENED: Final = struct.Struct("<BQ")
+_REQUEST: Final = struct.Struct("<BBBQQ")
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _NAMES: Final = {
     entries.GROUP: "group",
-    entries.REQUEST: "request",
     entries.DEVICE: "device",
 }
 
@@ -31,6 +31,8 @@ def fields_of(entry: bytes) -> dict[str, Any]:
     try:
         if kind == entries.MACHINE:
             return _machine_record(entry)
+        if kind == entries.REQUEST:
+            return _request(entry)
         if kind in _NAMES:
             return {"kind": _NAMES[kind], "record": orjson.loads(entry[1:])}
     except (ValueError, IndexError, struct.error):
@@ -70,6 +72,28 @@ def _machine_record(entry: bytes) -> dict[str, Any]:
     return fields
 
 
+def _request(entry: bytes) -> dict[str, Any]:
+    """Return the fields of a result of a request (see `results.pyx`)."""
+    _, version, given, at_ms, arguments = _REQUEST.unpack_from(entry)
+    reader = _Reader(entry, _REQUEST.size)
+    fields: dict[str, Any] = {
+        "kind": "request",
+        "v": version,
+        "at_ms": at_ms,
+        "arguments": f"{arguments:016x}",
+        "user": reader.text(1),
+        "name": reader.text(1),
+    }
+    rest = reader.rest()
+    if version != 1 or given > 3:
+        raise ValueError("another version of this program has written it")
+    if given == 1:
+        fields["id"] = rest.decode("utf-8", "backslashreplace")
+    elif given:
+        fields["group" if given == 2 else "error"] = orjson.loads(rest)
+    return fields
+
+
 def _id(number: int) -> str:
     """Return an invite ID as its text: 26 digits of five bits, the highest first."""
     return "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
@@ -98,6 +122,9 @@ class _Reader:
 
     def take(self, form: struct.Struct) -> tuple[Any, ...]:
         return form.unpack(self.skip(form.size))
+
+    def rest(self) -> bytes:
+        return self.skip(len(self._entry) - self._at)
 
     def end(self) -> None:
         if self._at != len(self._entry):

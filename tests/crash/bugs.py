@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pysignal.journal import entries
 from pysignal.journal.log import LogJournal
 from pysignal.journal.writer import Writer
 from pysignal.presence import Presence
-from pysignal.requests import Requests
+from pysignal.recovery import Recovery
 
 
 def answer_before_the_commit() -> None:
@@ -51,7 +52,13 @@ def forget_devices() -> None:
 
 
 def forget_requests() -> None:
-    Requests.bring_back = _do_nothing  # type: ignore[method-assign]
+    take = Recovery._take
+
+    def take_others(recovery: Recovery, kind: bytes, entry: bytes) -> None:
+        if kind != entries.REQUEST:
+            take(recovery, kind, entry)
+
+    Recovery._take = take_others  # type: ignore[method-assign]
 
 
 def _do_nothing(*_: Any) -> None:

@@ -17,7 +17,7 @@ from oracle.failure import HistoryFailed
 from oracle.source import Seeded
 from pysignal.journal.writer import Writer
 from pysignal.presence import Presence
-from pysignal.requests import Request, Requests
+from pysignal.requests import Requests
 from pysignal.saving import Saving
 
 SEED: Final = 2_000_000
@@ -70,13 +70,10 @@ def test_crashes_come_in_the_middle_of_everything(monkeypatch: pytest.MonkeyPatc
 
 
 def results_are_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    keep = Requests._keep
+    def without_journal(now_ms: Any, keep_ms: int, count_max: int, journaled: bool) -> Requests:
+        return Requests(now_ms, keep_ms, count_max)
 
-    def keep_unrecorded(self: Requests, request: Request) -> None:
-        keep(self, request)
-        self.unrecorded = [other for other in self.unrecorded if other is not request]
-
-    patch.setattr(Requests, "_keep", keep_unrecorded)
+    patch.setattr("pysignal.hub.Requests", without_journal)
 
 
 def devices_are_not_recorded_when_they_are_back(patch: pytest.MonkeyPatch) -> None:

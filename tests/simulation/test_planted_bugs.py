@@ -10,6 +10,7 @@ import pytest
 from general_way import take_general_way
 from simulation.world import World
 
+import pysignal.hub
 from pysignal.courier import Courier
 from pysignal.groups.online import GroupsOnline
 from pysignal.hub import Hub
@@ -20,7 +21,7 @@ from pysignal.shard import Shard
 
 SEEDS_MAX = 60
 
-Patch = Callable[[type, str, Any], None]
+Patch = Callable[[Any, str, Any], None]
 
 
 def after_opening(patch: Patch, open_and_break: Callable[[Any], None]) -> None:
@@ -151,7 +152,11 @@ def answer_for_others(patch: Patch) -> None:
 
 def forget_requests(patch: Patch) -> None:
     """A retry takes effect again."""
-    patch(Requests, "_find", lambda self, user, name: None)
+
+    def keep_for_no_time(now_ms: Any, keep_ms: int, *more: Any) -> Requests:
+        return Requests(now_ms, 0, *more)
+
+    patch(pysignal.hub, "Requests", keep_for_no_time)
 
 
 def call_after_logout(patch: Patch) -> None:
