@@ -34,6 +34,7 @@ from pysignal.errors import (
     RateLimited,
     Remedy,
     SignalingError,
+    TokenExpired,
     VersionConflict,
 )
 from pysignal.following import Outcome

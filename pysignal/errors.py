@@ -197,3 +197,7 @@ BY_CODE: dict[int, type[SignalingError]] = {
     for error in list(globals().values())
     if isinstance(error, type) and issubclass(error, SignalingError) and error is not SignalingError
 }
+
+
+class TokenExpired(SignalingError):
+    code, name = 6206, "token_expired"
