@@ -13,7 +13,9 @@ ABNORMAL: Final = 1006
 NO_STATUS: Final = 1005
 
 class Messages(WebSocketDataQueue):
-    def __init__(self, wire: SocketWire, protocol: Any, loop: asyncio.AbstractEventLoop) -> None: ...
+    def __init__(
+        self, wire: SocketWire, protocol: Any, loop: asyncio.AbstractEventLoop
+    ) -> None: ...
     def feed_data(self, data: Any, size: int = 0) -> None: ...
 
 @final
