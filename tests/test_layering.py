@@ -87,6 +87,8 @@ BELOW = {
     "sink": OUTER | {"hub"},
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
+    "interface": OUTER | {"hub", "session"},
+    "client": {"server", "cli", "demo", "conformance", "v2tim", "hub"},
     "conformance": {"server", "client", "cli", "demo", "v2tim"},
     "demo": {"server", "client", "cli", "conformance", "v2tim"},
     "cli": {"server", "client", "v2tim"},
