@@ -89,9 +89,9 @@ BELOW = {
     "text": OUTER | {"hub", "session", "shard"},
     "interface": OUTER | {"hub", "session"},
     "client": {"server", "cli", "demo", "conformance", "v2tim", "hub"},
-    "conformance": {"server", "client", "cli", "demo", "v2tim"},
+    "conformance": {"cli", "demo", "v2tim"},
     "demo": {"server", "client", "cli", "conformance", "v2tim"},
-    "cli": {"server", "client", "v2tim"},
+    "cli": {"v2tim"},
     "__init__": set(),  # the package itself shows what users need
     "__main__": set(),
 }

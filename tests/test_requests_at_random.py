@@ -15,25 +15,26 @@ from pysignal.requests import Requests
 from pysignal.shard import MORE
 
 KEEP_MS = 50
-COUNT_MAX = 3
 
 
 @dataclass
 class Model:
     """Lists, looked through from end to end."""
 
+    count_max: int = 3
+    keep_ms: int = KEEP_MS
     now_ms: int = 1000
     kept: list[tuple[str, str, int, Any, Any]] = field(default_factory=list)
 
     def once(self, user: str, name: str, arguments: Any, outcome: Any) -> Any:
-        self.kept = [each for each in self.kept if each[2] + KEEP_MS > self.now_ms]
+        self.kept = [each for each in self.kept if each[2] + self.keep_ms > self.now_ms]
         for each in self.kept:
             if each[:2] == (user, name):
                 return each[4] if each[3] == arguments else InvalidParameter
         if outcome is not LimitExceeded and outcome is not MORE:
             self.kept.append((user, name, self.now_ms, arguments, outcome))
             own = [each for each in self.kept if each[0] == user]
-            if len(own) > COUNT_MAX:
+            if len(own) > self.count_max:
                 self.kept.remove(own[0])
         return outcome
 
@@ -60,16 +61,24 @@ def picture(requests: Requests, users: str) -> list[list[tuple[str, int]]]:
 
 
 @pytest.mark.parametrize("journaled", [False, True], ids=["bare", "journal"])
-def test_what_is_kept_is_as_the_model_says(journaled: bool) -> None:
-    for seed in range(scaled(300, 20)):
-        dice, model = random.Random(seed), Model()
-        requests = Requests(lambda model=model: model.now_ms, KEEP_MS, COUNT_MAX, journaled)
-        for step in range(200):
-            user, name = dice.choice("abc"), dice.choice("pqrstu")
+@pytest.mark.parametrize(
+    ("names", "count_max", "keep_ms"),
+    [(6, 3, KEEP_MS), (6, 1, KEEP_MS), (6, 3, 1), (6, 3, 0), (60, 40, 5000), (300, 100, 1000)],
+)
+def test_what_is_kept_is_as_the_model_says(
+    names: int, count_max: int, keep_ms: int, journaled: bool
+) -> None:
+    for seed in range(scaled(100, 10)):
+        dice, model = random.Random(seed), Model(count_max, keep_ms)
+        requests = Requests(lambda model=model: model.now_ms, keep_ms, count_max, journaled)
+        for step in range(max(150, 3 * names)):
+            user, name = dice.choice("abc"), str(dice.randrange(names))
             outcome = dice.choice([step, "text", None, MORE, LimitExceeded, InvitationEnded])
             call = ("invite", dice.randrange(2)), outcome
             found = carry_out(requests, model.now_ms, user, name, call)
             assert found == model.once(user, name, *call), (seed, step)
+            if keep_ms == 0:
+                model.kept = model.kept[-1:]
             assert picture(requests, "abc") == [model.of_user(each) for each in "abc"], (seed, step)
             assert len(requests) == len(model.kept), (seed, step)
             assert set(requests.users()) == {each[0] for each in model.kept}, (seed, step)

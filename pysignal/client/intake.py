@@ -70,6 +70,7 @@ class Intake:
     def __init__(self, session: RemoteSession) -> None:
         self._session = session
         self.delivery = Delivery(log_failure)
+        self.delivery.durable = 0
         self.cursor: str | None = None
         self.taken: str | None = None
         self._told: deque[tuple[Event | Call, str]] = deque()  # posted, and not known to be taken

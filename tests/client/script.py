@@ -7,7 +7,7 @@ import functools
 import json
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from simulation.loop import SimulationLoop
@@ -288,6 +288,15 @@ def event(kind: str = "opened", invite_id: str = "i1", **more: Any) -> dict[str,
     """An event from bob to amy, as a notification."""
     more.setdefault("cursor", f"{invite_id}-{kind}")
     return {"method": "event", "params": {"now": EMPTY["now"], **fields(kind, invite_id, **more)}}
+
+
+async def begin(*calls: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    """Make tasks, each of which has taken its first step before the next is made."""
+    tasks = []
+    for call in calls:
+        tasks.append(asyncio.create_task(call))
+        await turns(2)
+    return tasks
 
 
 async def turns(count: int = 30) -> None:

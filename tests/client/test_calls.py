@@ -11,6 +11,7 @@ import pytest
 from client.script import (
     Line,
     ScriptedServer,
+    begin,
     play,
     recovered,
     turns,
@@ -93,7 +94,7 @@ async def test_what_is_not_answered_is_sent_again_in_order_with_the_same_numbers
     server = ScriptedServer()
     server.login = recovered
     session = await server.joined()
-    calls = [asyncio.create_task(session.signaling.accept(f"i{n}")) for n in range(1, 5)]
+    calls = await begin(*(session.signaling.accept(f"i{n}") for n in range(1, 5)))
     await turns()
     server.line.answer(2)
     await turns()
@@ -321,7 +322,7 @@ async def test_what_can_be_sent_is_judged_by_the_server() -> None:
     server = ScriptedServer()
     session = await server.joined()
     odd: list[Any] = ["", 5, None, True, ["bob", 5], [], "x" * 5000, "\x00", {}]
-    calls = [asyncio.create_task(session.signaling.invite(each)) for each in odd]
+    calls = await begin(*(session.signaling.invite(each) for each in odd))
     await turns()
     assert [message["params"]["invitee"] for message in server.line.sent] == odd
     for number in range(1, len(odd) + 1):
