@@ -88,6 +88,8 @@ BELOW = {
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
     "interface": OUTER | {"hub", "session"},
+    "closing": OUTER,
+    "server": {"client", "cli", "demo", "conformance", "v2tim"},
     "client": {"server", "cli", "demo", "conformance", "v2tim", "hub"},
     "conformance": {"cli", "demo", "v2tim"},
     "demo": {"server", "client", "cli", "conformance", "v2tim"},

@@ -195,6 +195,8 @@ class RemoteSession(ListeningSession):
                 leaving = self._loop.create_task(self._calls.ask("logout", {}))
                 leaving.add_done_callback(_pass_over)
                 await asyncio.wait({leaving, connection.over}, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done() and leaving.exception() is None:
+                    self._intake.forget()  # what it was told of is known to the server
         finally:
             self._finish(error)
             link.abandon()

@@ -189,21 +189,37 @@ async def test_an_opening_that_was_heard_is_not_heard_again() -> None:
 
 
 @virtual
-async def test_a_cold_login_is_told_again() -> None:
+async def test_a_hot_login_after_a_lost_one_drops_repeats_and_a_cold_one_hears_them() -> None:
+    server = ScriptedServer()
+    session, ear = await listening(server)
+    server.line.event()
+    await turns()
+    for start, heard in (("hot", 0), ("cold", 1)):
+        ear.take()
+        server.line.cut(4409)
+        await turns()
+        assert not session.online
+        await session.login(start)
+        assert server.logins[-1].get("cursor") == ("i1-opened" if start == "hot" else None)
+        server.line.event(replayed=True)
+        await turns()
+        assert len(ear.take()) == heard
+    await session.logout()
+
+
+@virtual
+async def test_after_a_logout_it_is_the_server_that_knows_what_was_told() -> None:
     server = ScriptedServer()
     session, ear = await listening(server)
     server.line.event()
     await turns()
     await session.logout()
+    assert server.line.methods() == ["ack", "logout"]
     await session.login("hot")
+    assert "cursor" not in server.logins[-1]
     server.line.event(replayed=True)
     await turns()
-    assert len(ear.take()) == 1
-    await session.logout()
-    await session.login("cold")
-    server.line.event(replayed=True)
-    await turns()
-    assert len(ear.take()) == 1
+    assert len(ear.take()) == 2
     await session.logout()
 
 
