@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from ears import Ear
 from simulation.loop import SimulationLoop
 
-from pysignal import ConnectionListener, RemoteSession
+from pysignal import ConnectionListener, RemoteSession, SignalingListener
 from pysignal.protocol.wire import Peer
 
 CLOSE_ABNORMAL = 1006
@@ -203,6 +204,18 @@ class ScriptedServer:
             await asyncio.sleep(0.001)
         await turns()
         return self.line
+
+
+async def listening(
+    server: ScriptedServer, ear: SignalingListener | None = None, **options: Any
+) -> tuple[Any, Any]:
+    """Log a session in, with an ear."""
+    session = server.session(**options)
+    ear = ear or Ear()
+    session.add_signaling_listener(ear)
+    await session.login()
+    server.line.methods()
+    return session, ear
 
 
 class News(ConnectionListener):
