@@ -87,6 +87,10 @@ BELOW = {
     "sink": OUTER | {"hub"},
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
+<<<<<<< HEAD
+=======
+    "interface": OUTER | {"hub", "session"},
+>>>>>>> h2
     "closing": OUTER,
     "interface": OUTER | {"hub", "session"},
     "server": {"client", "cli", "demo", "conformance", "v2tim"},

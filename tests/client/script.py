@@ -19,7 +19,6 @@ CLOSE_ABNORMAL = 1006
 EMPTY = {"now": 1_700_000_000_000, "open": [], "ended": []}
 
 
-
 def play(
     scene: Callable[..., Awaitable[None]], *args: Any, seed: int | None = None, **named: Any
 ) -> None:
@@ -200,7 +199,7 @@ class ScriptedServer:
     async def back(self, count: int | None = None) -> Line:
         """Wait until there is a new connection that has logged in."""
         count = len(self.lines) + 1 if count is None else count
-        while len(self.lines) < count or not self.line.sent:
+        while len(self.lines) < count or not self.line.sent:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.001)
         await turns()
         return self.line
