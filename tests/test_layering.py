@@ -87,10 +87,6 @@ BELOW = {
     "sink": OUTER | {"hub"},
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
-<<<<<<< HEAD
-=======
-    "interface": OUTER | {"hub", "session"},
->>>>>>> h2
     "closing": OUTER,
     "interface": OUTER | {"hub", "session"},
     "server": {"client", "cli", "demo", "conformance", "v2tim"},
