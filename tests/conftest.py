@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from doors import network_door
 
 from pysignal import Hub, Limits, VirtualClock
 from pysignal.engine.machine import Machine
@@ -33,10 +34,21 @@ def limits() -> Limits:
 
 
 @pytest.fixture
-async def hub(clock: VirtualClock, limits: Limits) -> AsyncIterator[Hub]:
+def door(request: pytest.FixtureRequest) -> str:
+    """The way to `hub`: embedded, or through the network."""
+    import os
+    return str(getattr(request, "param", os.environ.get("DOOR", "embedded")))
+
+
+@pytest.fixture
+async def hub(clock: VirtualClock, limits: Limits, door: str) -> AsyncIterator[Hub]:
     """A hub on the virtual clock; no task is left when it is closed."""
     async with Hub(clock=clock, limits=limits) as hub:
-        yield hub
+        if door == "embedded":
+            yield hub
+        else:
+            async with network_door(hub, clock) as behind:
+                yield behind
     await asyncio.sleep(0)
     left = {task for task in asyncio.all_tasks() if "TestRunner" not in repr(task)}
     left.discard(asyncio.current_task())  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from pysignal.client.calls import Calls
 from pysignal.client.connection import Connection, Dial
 from pysignal.client.gate import Gate
 from pysignal.client.groups import RemoteGroups
-from pysignal.client.handle import Following, unfollow
+from pysignal.client.handle import Following, RemoteInvitation, unfollow
 from pysignal.client.intake import Intake
 from pysignal.client.link import Ending, Link, Random, Token
 from pysignal.client.parameters import acknowledgement
@@ -84,6 +84,7 @@ class RemoteSession(ListeningSession):
 
     signaling: RemoteSignaling
     groups: RemoteGroups
+    _handle = RemoteInvitation  # what `Invitation(invite_id, session)` makes
 
     def __init__(
         self,
