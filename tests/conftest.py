@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from doors import network_door
+from doors import BOTH, DOORS, EMBEDDED_ALONE, network_door
 
 from pysignal import Hub, Limits, VirtualClock
 from pysignal.engine.machine import Machine
@@ -33,11 +33,18 @@ def limits() -> Limits:
     return Limits()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of sessions through both doors."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    name = metafunc.definition.originalname
+    if "door" in metafunc.fixturenames and module in BOTH and name not in EMBEDDED_ALONE:
+        metafunc.parametrize("door", DOORS, indirect=True)
+
+
 @pytest.fixture
 def door(request: pytest.FixtureRequest) -> str:
-    """The way to `hub`: embedded, or through the network."""
-    import os
-    return str(getattr(request, "param", os.environ.get("DOOR", "embedded")))
+    """The way to `hub`: in the same process, or through the network."""
+    return str(getattr(request, "param", "embedded"))
 
 
 @pytest.fixture

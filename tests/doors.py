@@ -20,6 +20,24 @@ from pysignal.server.server import Server
 
 DOORS = ("embedded", "network")
 
+# Modules whose tests are run through both doors.
+BOTH = frozenset(
+    """
+    test_audience test_batches test_bounds test_callbacks test_calls test_delivery_order test_drain
+    test_ends test_group_callbacks test_groups_sdk test_handles test_hub_life test_knowledge
+    test_listeners test_logins test_operations test_parameters test_presence test_races
+    test_requests test_server_acts test_state test_strangers test_streams test_winners
+    """.split()
+)
+
+# Tests in them that make no sense through the network, by what they are about.
+EMBEDDED_ALONE = frozenset(
+    """
+    test_of_several_broken_rules_of_an_opening_the_first_is_told
+    test_of_several_broken_rules_on_an_invitation_the_first_is_told
+    """.split()
+)
+
 
 class Trusting:
     """Takes the name for the proof."""
@@ -153,6 +171,5 @@ async def network_door(hub: Hub, clock: VirtualClock) -> AsyncIterator[Any]:
             yield door
         finally:
             for session in door.made:
-                if session.online:
-                    await session.logout()
+                await session.__aexit__()
     clock.detach(traffic.is_busy)
