@@ -22,7 +22,7 @@ from pysignal.client.calls import Calls
 from pysignal.client.connection import Connection, Dial
 from pysignal.client.gate import Gate
 from pysignal.client.groups import RemoteGroups
-from pysignal.client.handle import Following, unfollow
+from pysignal.client.handle import Following, RemoteInvitation, unfollow
 from pysignal.client.intake import Intake
 from pysignal.client.link import Ending, Link, Random, Token
 from pysignal.client.parameters import acknowledgement
@@ -84,6 +84,7 @@ class RemoteSession(ListeningSession):
 
     signaling: RemoteSignaling
     groups: RemoteGroups
+    _handle = RemoteInvitation  # what `Invitation(invite_id, session)` makes
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class RemoteSession(ListeningSession):
         self._dial = dial_to(url, ssl_context) if dial is None else dial
         self._timeout_s = call_timeout
         self._rng: Random = random.SystemRandom() if rng is None else rng
-        self._client = f"{self._rng.getrandbits(64):016x}"
+        self._client = ""  # made up for each login; connections after it are the same client's
         self._thread: int | None = None
         self._loop: asyncio.AbstractEventLoop
         self._link: Link | None = None
@@ -149,6 +150,7 @@ class RemoteSession(ListeningSession):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._start = start
+        self._client = f"{self._rng.getrandbits(64):016x}"
         self._acknowledged = None
         self._intake.begin(start == "cold")
         entering = self._entering = self._loop.create_future()
@@ -208,6 +210,8 @@ class RemoteSession(ListeningSession):
     async def __aexit__(self, *_: object) -> None:
         if self.online:
             await self.logout()
+        if self._courier is not None:  # a listener may never come back by itself
+            await self._courier.stop({asyncio.current_task()})
 
     async def sync(self) -> None:
         """Wait until what the server had to tell before this call has been handed over.
