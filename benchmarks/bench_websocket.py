@@ -90,7 +90,7 @@ def test_durable_life_cycles(measure: Measure, network: Network, folder: Path) -
     pairs, depth = measure.operations(PAIRS, 10), 8
     count = measure.operations(CYCLES[depth])
     with (
-        network.ours(2 * PAIRS, journal=folder / "journal") as durable,
+        network.ours(2 * PAIRS, folder / "journal") as durable,
         network.ours(2 * PAIRS) as server,
     ):
         ours = Cycles(durable, pairs, depth, count)
@@ -100,7 +100,7 @@ def test_durable_life_cycles(measure: Measure, network: Network, folder: Path) -
     rivals = {"no journal": memory.per_cpu_s}
     row = measure.add(Row(what, 2 * pairs, PER_SECOND, ours.per_cpu_s, rivals))
     measure.figure("ws_durable_vs_memory_depth8", row, faster_than="no journal")
-    what = f"the same, durable, a second that passes"
+    what = "the same, durable, a second that passes"
     measure.add(Row(what, 2 * pairs, PER_SECOND, ours.per_s, {"no journal": memory.per_s}))
 
 
@@ -110,8 +110,10 @@ def test_fan_out(measure: Measure, network: Network) -> None:
     answers = measure.operations(ANSWERS, 10)
     wave = min(WAVE, answers // 2)
     found: list[float] = []
-    with network.ours(connections, class_size=connections) as server:
-        server.run(f"connect {connections}")
+    with network.ours(connections) as server:
+        server.run("connect 1")
+        server.run(f"class {connections}")
+        server.run(f"connect {connections - 1}")
 
         def run() -> None:
             server.run(f"ring {answers}")

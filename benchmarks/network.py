@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ TOKEN_S = 3600
 PAGE_BYTES = 4096
 CPU_CLOCK_OF_PROCESS = 2  # in the clock ID that Linux makes of a process ID
 FILES_SPARE = 200
+PORT = re.compile(r":(\d+)/")
 
 
 def name_of(number: int) -> str:
@@ -89,14 +91,13 @@ class Child:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
-    def told(self) -> dict[str, Any]:
-        """Return what it says next."""
+    def told(self) -> str:
+        """Return the line that it says next."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise AssertionError(f"{self._process.args!r} ended: {self._process.wait()}")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        return line
 
     @property
     def cpu_s(self) -> float:
@@ -134,15 +135,14 @@ class Network:
         if made.returncode:
             self.missing = f"load.c does not compile here: {made.stderr.strip()[:300]}"
 
-    def ours(self, users: int, *, class_size: int = 0, journal: Path | None = None) -> Stage:
+    def ours(self, users: int, journal: Path | None = None) -> Stage:
         """Start a server of ours.
 
         Args:
             users: who may connect.
-            class_size: so many of them are a group.
             journal: a folder for its journal.
         """
-        command = [sys.executable, str(HERE / "served_hub.py"), KEY, str(class_size)]
+        command = [sys.executable, str(HERE / "served_hub.py"), KEY]
         if journal is not None:
             command.append(str(journal))
         return Stage(command, self._load("pysignal", users))
@@ -164,13 +164,13 @@ class Stage:
     """A server, and the load that is put on it.
 
     Args:
-        server: its command; it says its port.
+        server: its command; it says where it listens.
         load: the command of the load; `{port}` is where it connects to.
     """
 
     def __init__(self, server: list[str], load: list[str]) -> None:
         self.server = Child(server)
-        port = self.server.told()["port"]
+        port = PORT.search(self.server.told())[1]  # type: ignore[index]
         self.load = Child([part.format(port=port) for part in load])
 
     def __enter__(self) -> Self:
@@ -194,5 +194,5 @@ class Stage:
         """Let the load carry out a command, and return what it has cost the server."""
         before = self.server.cpu_s
         self.load.tell(command)
-        told = self.load.told()
+        told = json.loads(self.load.told())
         return Cost(told, self.server.cpu_s - before)

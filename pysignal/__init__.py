@@ -35,6 +35,11 @@ from pysignal.errors import (
     Remedy,
     SignalingError,
     TokenExpired,
+    TokenMalformed,
+    TokenOfOtherApp,
+    TokenOfOtherUser,
+    TokenRefused,
+    TokenSignatureWrong,
     VersionConflict,
 )
 from pysignal.following import Outcome
@@ -96,6 +101,12 @@ __all__ = [
     "SignalingListener",
     "Sink",
     "Snapshot",
+    "TokenExpired",
+    "TokenMalformed",
+    "TokenOfOtherApp",
+    "TokenOfOtherUser",
+    "TokenRefused",
+    "TokenSignatureWrong",
     "VersionConflict",
     "VirtualClock",
 ]

@@ -3,12 +3,14 @@
 from libc.stdint cimport uint8_t
 
 from pysignal.receivers cimport Receiver
+from pysignal.requests cimport OfUser
 
 
 cdef class DirectSignaling:
     """The operations on invitations, as far as they can be carried out at once."""
 
     cdef readonly Receiver _actor
+    cdef OfUser own             # the actor's requests, as they were known last
 
     cdef bint is_journaled(self)
     cdef object durable(self)

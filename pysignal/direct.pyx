@@ -264,7 +264,8 @@ cdef class DirectSignaling:
         requests = commands.publisher.requests
         arguments = with_text(with_text(INVITE, <str>invitee), <str>data)
         arguments = with_truth(with_whole(arguments, timeout_ms), online_only is True)
-        request = requests.begin(actor.user_id, <str>request_id, now_ms, arguments)
+        self.own = requests.of(actor.user_id, self.own, now_ms)
+        request = requests.begin(self.own, <str>request_id, now_ms, arguments)
         if request is None:
             return None
         try:
@@ -301,7 +302,8 @@ cdef class DirectSignaling:
             return False
         requests = commands.publisher.requests
         arguments = with_text(with_text(OPERATIONS[status], <str>invite_id), <str>data)
-        request = requests.begin(actor.user_id, <str>request_id, now_ms, arguments)
+        self.own = requests.of(actor.user_id, self.own, now_ms)
+        request = requests.begin(self.own, <str>request_id, now_ms, arguments)
         if request is None:
             return False
         try:

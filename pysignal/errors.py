@@ -192,12 +192,48 @@ class Blocked(SignalingError):
     code, name = 20007, "blocked"
 
 
+class TokenRefused(SignalingError):
+    """A login's token was not accepted; which subclass it is says why.
+
+    None of them says more of a token than its owner can read in it.
+    """
+
+    remedy = Remedy.CALLER
+
+
+class TokenExpired(TokenRefused):
+    """The token is not valid any more, or not yet: get a fresh one."""
+
+    code, name = 6206, "token_expired"
+
+
+class TokenMalformed(TokenRefused):
+    """The text is no token, or one that lacks what it must have."""
+
+    code, name = 70003, "token_malformed"
+
+
+class TokenSignatureWrong(TokenRefused):
+    """The token was signed with another key, or was changed since."""
+
+    code, name = 70009, "token_signature_wrong"
+
+
+class TokenOfOtherUser(TokenRefused):
+    """The token was made for another user."""
+
+    code, name = 70013, "token_of_other_user"
+
+
+class TokenOfOtherApp(TokenRefused):
+    """The token was made for another application."""
+
+    code, name = 70014, "token_of_other_app"
+
+
+# A family of errors, such as TokenRefused, has no code of its own.
 BY_CODE: dict[int, type[SignalingError]] = {
     error.code: error
     for error in list(globals().values())
-    if isinstance(error, type) and issubclass(error, SignalingError) and error is not SignalingError
+    if isinstance(error, type) and issubclass(error, SignalingError) and error.code
 }
-
-
-class TokenExpired(SignalingError):
-    code, name = 6206, "token_expired"

@@ -24,6 +24,11 @@ cdef class Request:
     cdef PyObject *owner
 
 
+ctypedef struct slot_t:
+    PyObject *request           # NULL where it is free
+    uint64_t hashed             # its name, by which it belongs here or into the next free place
+
+
 cdef Request new_request(str user, str name, long long at_ms, uint64_t arguments)
 
 
@@ -31,10 +36,18 @@ cdef Request new_request(str user, str name, long long at_ms, uint64_t arguments
 cdef class OfUser:
     """The requests of one user: by name, and in the order in which they came."""
 
-    cdef str user
-    cdef dict by_name
+    cdef slot_t *slots          # NULL while there are none
+    cdef uint64_t mask          # their number less one
+    cdef Py_ssize_t count       # of the requests; it is known to `Requests` while there are any
     cdef PyObject *oldest
     cdef PyObject *newest
+    cdef str user
+
+    cdef slot_t *slot_of(self, str name, uint64_t hashed) noexcept
+    cdef Request find(self, str name)
+    cdef int make_room(self) except -1
+    cdef void place(self, PyObject *request, uint64_t hashed) noexcept
+    cdef void clear(self, slot_t *slot) noexcept
 
 
 @cython.final
@@ -52,11 +65,11 @@ cdef class Requests:
     cdef list unrecorded        # what is to be recorded once it is kept; only the last may not be
 
     cdef Request find(self, str user, str name, long long now_ms)
-    cdef Request begin(self, str user, str name, long long now_ms, uint64_t arguments)
+    cdef OfUser of(self, str user, OfUser last, long long now_ms)
+    cdef Request begin(self, OfUser own, str name, long long now_ms, uint64_t arguments)
     cdef int keep(self, Request request, result) except -1
     cdef int take_out(self, Request request) except -1
-    cdef int take_back(self, Request request) except -1
-    cdef void link(self, OfUser own, Request request) noexcept
+    cdef void enter(self, OfUser own, Request request, uint64_t hashed) noexcept
     cdef void link_last(self, Request request) noexcept
     cdef int remove(self, Request request) except -1
     cdef OfUser owner_of(self, Request request)

@@ -25,8 +25,7 @@ class Request:
     def is_kept(self) -> bool: ...
 
 @final
-class OfUser:
-    def __new__(cls, user: str) -> OfUser: ...
+class OfUser: ...
 
 @final
 class Requests:

@@ -18,8 +18,9 @@ age, and in that of its user's, by links that own nothing. What owns it is the t
 
 cimport cython
 
-from cpython.dict cimport PyDict_GetItemWithError
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
 from pysignal import text
@@ -27,9 +28,29 @@ from pysignal.arguments import number_of
 from pysignal.errors import InvalidParameter, Remedy, SignalingError
 from pysignal.shard import MORE
 
-cdef extern from "Python.h":
-    # Without a reference of its own.
-    PyObject *PyDict_SetDefault(PyObject *table, PyObject *key, PyObject *value) except NULL
+cdef extern from *:
+    """
+    /* Of an exact str, which keeps it; it can't fail. */
+    static inline uint64_t pysignal_name_hash(PyObject *name) {
+        Py_hash_t known = ((PyASCIIObject *)name)->hash;
+        return (uint64_t)(known != -1 ? known : PyUnicode_Type.tp_hash(name));
+    }
+
+    static inline int pysignal_same_name(PyObject *one, PyObject *other) {
+        return PyUnicode_GET_LENGTH(one) == PyUnicode_GET_LENGTH(other)
+            && PyUnicode_KIND(one) == PyUnicode_KIND(other)
+            && memcmp(PyUnicode_DATA(one), PyUnicode_DATA(other),
+                      (size_t)PyUnicode_GET_LENGTH(one) * PyUnicode_KIND(one)) == 0;
+    }
+    """
+    uint64_t hash_of "pysignal_name_hash"(PyObject *name) noexcept
+    bint is_same "pysignal_same_name"(PyObject *one, PyObject *other) noexcept
+
+# Engine time before anything is too old.
+cdef enum: NEVER_MS = 0
+
+# Places in the table of a user who has just begun: a power of two.
+cdef enum: SLOTS_MIN = 8
 
 # Results that are forgotten by each request at most: many more than it adds, in well under 1 ms.
 cdef enum: FORGET_PER_REQUEST = 256
@@ -63,11 +84,76 @@ cdef Request new_request(str user, str name, long long at_ms, uint64_t arguments
 
 @cython.no_gc
 cdef class OfUser:
-    """The requests of one user."""
+    """The requests of one user.
 
-    def __cinit__(self, str user):
-        self.user = user
-        self.by_name = {}
+    They are found by a hash table with open addressing, of which most often one line of memory is
+    looked at: a dict takes three, and looks into what stands in the way. It owns them.
+    """
+
+    def __dealloc__(self):
+        cdef PyObject *at = self.oldest
+        cdef PyObject *newer
+        while at != NULL:
+            newer = (<Request>at).own_newer
+            Py_DECREF(<object>at)
+            at = newer
+        PyMem_Free(self.slots)
+
+    cdef slot_t *slot_of(self, str name, uint64_t hashed) noexcept:
+        """Where the request of a name stands, or NULL."""
+        cdef uint64_t at = hashed & self.mask
+        if self.slots == NULL:
+            return NULL
+        while self.slots[at].request != NULL:
+            if self.slots[at].hashed == hashed and is_same(
+                <PyObject *>name, <PyObject *>(<Request>self.slots[at].request).name
+            ):
+                return &self.slots[at]
+            at = (at + 1) & self.mask
+        return NULL
+
+    cdef Request find(self, str name):
+        """The request of a name, or None."""
+        cdef slot_t *slot = self.slot_of(name, hash_of(<PyObject *>name))
+        return None if slot == NULL else <Request>slot.request
+
+    cdef int make_room(self) except -1:
+        """Make room for one more, before anything is changed."""
+        cdef uint64_t size = 0 if self.slots == NULL else self.mask + 1
+        cdef uint64_t room = size * 2 if size else SLOTS_MIN
+        cdef slot_t *before = self.slots
+        cdef slot_t *slots
+        cdef uint64_t at
+        if <uint64_t>(self.count + 1) * 4 <= size * 3:
+            return 0
+        slots = <slot_t *>PyMem_Calloc(room, sizeof(slot_t))
+        if slots == NULL:
+            raise MemoryError("there is no memory for one more request; nothing was changed")
+        self.slots, self.mask = slots, room - 1
+        for at in range(size):
+            if before[at].request != NULL:
+                self.place(before[at].request, before[at].hashed)
+        PyMem_Free(before)
+        return 0
+
+    cdef void place(self, PyObject *request, uint64_t hashed) noexcept:
+        """Put a request into the first free place; the reference is the table's."""
+        cdef uint64_t at = hashed & self.mask
+        while self.slots[at].request != NULL:
+            at = (at + 1) & self.mask
+        self.slots[at].request = request
+        self.slots[at].hashed = hashed
+
+    cdef void clear(self, slot_t *slot) noexcept:
+        """Empty a place; those behind it that are not at home move up."""
+        cdef uint64_t hole = slot - self.slots
+        cdef uint64_t at = (hole + 1) & self.mask
+        while self.slots[at].request != NULL:
+            if ((at - self.slots[at].hashed) & self.mask) >= ((at - hole) & self.mask):
+                self.slots[hole] = self.slots[at]
+                hole = at
+            at = (at + 1) & self.mask
+        self.slots[hole].request = NULL
 
 
 cdef class Requests:
@@ -107,54 +193,54 @@ cdef class Requests:
         """
         return Once(self, user, text.user_id(request_id, "request_id"), arguments, command)
 
+    cdef OfUser of(self, str user, OfUser last, long long now_ms):
+        """What is known of a user, who may be new, once what is too old is forgotten.
+
+        Args:
+            user: the actor.
+            last: what it was when it was last asked for, or None.
+            now_ms: engine time.
+        """
+        cdef OfUser own
+        self.forget(now_ms)
+        if last is not None and last.count:     # else it is no longer his
+            return last
+        own = self.by_user.get(user)
+        if own is None:
+            own = OfUser.__new__(OfUser)
+            own.user = user
+            self.by_user[user] = own
+        return own
+
     cdef Request find(self, str user, str name, long long now_ms):
         """A request that was made and is not too old, or None."""
-        cdef PyObject *found
+        cdef OfUser own
+        cdef Request request
         self.forget(now_ms)
-        found = PyDict_GetItemWithError(self.by_user, user)
-        if found == NULL:
+        own = self.by_user.get(user)
+        request = None if own is None else own.find(name)
+        if request is not None and request.at_ms + self.keep_ms <= now_ms:
+            self.remove(request)    # another may have its name, and a place of its own
             return None
-        found = PyDict_GetItemWithError((<OfUser>found).by_name, name)
-        if found == NULL:
-            return None
-        if (<Request>found).at_ms + self.keep_ms <= now_ms:
-            self.remove(<Request>found)     # another may have its name, and a place of its own
-            return None
-        return <Request>found
+        return request
 
-    cdef Request begin(self, str user, str name, long long now_ms, uint64_t arguments):
+    cdef Request begin(self, OfUser own, str name, long long now_ms, uint64_t arguments):
         """Give a new request its place; None where there is one, be it too old, of that name.
 
-        The caller fills in what it gives, by `keep`, or takes it out again. Neither needs memory.
+        Nothing may come between `of` and this. The caller fills in what it gives, by `keep`, or
+        takes it out again. Neither needs memory.
         """
-        cdef Request request
-        cdef OfUser own
-        cdef PyObject *found
-        self.forget(now_ms)
-        found = PyDict_GetItemWithError(self.by_user, user)
-        if found == NULL:
-            own = OfUser.__new__(OfUser, user)
-            self.by_user[user] = own
-        else:
-            own = <OfUser>found
+        cdef Request request = None
+        cdef uint64_t hashed = hash_of(<PyObject *>name)
         try:
-            request = new_request(user, name, now_ms, arguments)
-            if self.journaled:
-                self.unrecorded.append(request)
-            try:
-                found = PyDict_SetDefault(
-                    <PyObject *>own.by_name, <PyObject *>name, <PyObject *>request
-                )
-            except BaseException:
-                self.take_back(request)
-                raise
-        except BaseException:
+            if own.slot_of(name, hashed) == NULL:
+                own.make_room()
+                request = new_request(own.user, name, now_ms, arguments)
+                if self.journaled:
+                    self.unrecorded.append(request)
+                self.enter(own, request, hashed)
+        finally:
             self.drop_empty(own)
-            raise
-        if found != <PyObject *>request:
-            self.take_back(request)
-            return None
-        self.link(own, request)
         return request
 
     cdef int keep(self, Request request, result) except -1:
@@ -162,25 +248,23 @@ cdef class Requests:
         cdef OfUser own = self.owner_of(request)
         request.result = result
         request.is_kept = True
-        if len(own.by_name) > self.count_max:
+        if own.count > self.count_max:
             self.remove(<Request>own.oldest)
         return 0
 
     cdef int take_out(self, Request request) except -1:
-        """Forget a request that has changed nothing, or has not come to its end."""
-        self.take_back(request)
-        return self.remove(request)
-
-    cdef int take_back(self, Request request) except -1:
-        """Record nothing of a request that has just begun: it is the last."""
+        """Forget a request that has changed nothing, or has not come to its end: the last one."""
         if self.journaled and self.unrecorded.pop() is not request:
             raise AssertionError("the last request to be recorded was another one")
-        return 0
+        return self.remove(request)
 
     # -- their order -------------------------------------------------------------------------------
 
-    cdef void link(self, OfUser own, Request request) noexcept:
-        """Enter a request as the newest, of all and of its user's."""
+    cdef void enter(self, OfUser own, Request request, uint64_t hashed) noexcept:
+        """Enter a request as the newest, of all and of its user's, who have room for it."""
+        Py_INCREF(request)
+        own.place(<PyObject *>request, hashed)
+        own.count += 1
         self.link_last(request)
         request.owner = <PyObject *>own
         request.own_older = own.newest
@@ -222,7 +306,9 @@ cdef class Requests:
             (<Request>request.own_newer).own_older = request.own_older
         request.owner = NULL
         self.count -= 1
-        del own.by_name[request.name]
+        own.count -= 1
+        own.clear(own.slot_of(request.name, hash_of(<PyObject *>request.name)))
+        Py_DECREF(request)
         return self.drop_empty(own)
 
     cdef OfUser owner_of(self, Request request):
@@ -231,7 +317,7 @@ cdef class Requests:
         return <OfUser>request.owner
 
     cdef int drop_empty(self, OfUser own) except -1:
-        if not own.by_name:
+        if not own.count:
             del self.by_user[own.user]
         return 0
 
@@ -265,18 +351,16 @@ cdef class Requests:
 
     def bring_back(self, Request request not None):
         """Keep what a journal has kept; it is the last word on a request of this name."""
-        cdef PyObject *found = PyDict_GetItemWithError(self.by_user, request.user)
-        cdef OfUser own
-        if found != NULL:
-            found = PyDict_GetItemWithError((<OfUser>found).by_name, request.name)
-        if found != NULL:
-            self.remove(<Request>found)
-        own = self.by_user.get(request.user)
-        if own is None:
-            own = OfUser.__new__(OfUser, request.user)
-            self.by_user[request.user] = own
-        own.by_name[request.name] = request
-        self.link(own, request)
+        cdef OfUser own = self.by_user.get(request.user)
+        cdef Request found = None if own is None else own.find(request.name)
+        if found is not None:
+            self.remove(found)
+        own = self.of(request.user, None, NEVER_MS)
+        try:
+            own.make_room()
+            self.enter(own, request, hash_of(<PyObject *>request.name))
+        finally:
+            self.drop_empty(own)
         self.keep(request, request.result)
 
     def settle(self):
@@ -331,7 +415,9 @@ cdef class Once:
         if request is not None:
             return repeat(request, self.arguments)
         # It has its place before anything is done: memory may run out for that.
-        request = requests.begin(self.user, self.name, at_ms, self.arguments)
+        request = requests.begin(
+            requests.of(self.user, None, at_ms), self.name, at_ms, self.arguments
+        )
         try:
             result = self.command(now_ms, *args)
         except BaseException as error:

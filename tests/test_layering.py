@@ -87,9 +87,9 @@ BELOW = {
     "sink": OUTER | {"hub"},
     "streams": OUTER | {"hub", "session"},
     "text": OUTER | {"hub", "session", "shard"},
-    "conformance": {"server", "client", "cli", "demo", "v2tim"},
+    "conformance": {"cli", "demo", "v2tim"},
     "demo": {"server", "client", "cli", "conformance", "v2tim"},
-    "cli": {"server", "client", "v2tim"},
+    "cli": {"v2tim"},
     "__init__": set(),  # the package itself shows what users need
     "__main__": set(),
 }

@@ -12,7 +12,8 @@
  *
  *   connect COUNT             log so many more users in
  *   cycles PAIRS DEPTH COUNT  life cycles in all, DEPTH at once between each of the first PAIRS pairs
- *   ring COUNT                the first user invites the next COUNT of the group "class"; everybody hears it
+ *   class COUNT               the first user, who is alone yet, makes COUNT users a group
+ *   ring COUNT                the first user invites the next COUNT of the group; everybody hears it
  *   answer COUNT WAVE         so many of those accept, WAVE at a time; the next when all have heard of them
  *
  * It ends with its input. Whatever goes wrong is said on stderr, and ends it with 1.
@@ -187,6 +188,7 @@ static void hear_class_result(connection *c, text m) {
 static void pysignal_message(connection *c, text m) {
     text method = value(m, "\"method\":");
     if (method.at) {
+        if (is(method, "group_event")) return;
         if (!is(method, "event")) WRONG(c, m, "an unexpected notification");
         if (class.needle) { hear_class_event(c, m); return; }
         text kind = value(m, "\"kind\":");
@@ -299,17 +301,33 @@ static void begin_class(const char *needle) {
     for (uint32_t i = 0; i < online; i++) all[i].heard = all[i].answers = 0, all[i].reads_all = i % WITNESS_EVERY == 0;
 }
 
+static char *names_of(uint32_t first, uint32_t end) {
+    static buffer list;
+    list.size = 0;
+    for (uint32_t i = first; i < end; i++)
+        list.size += (size_t)sprintf(room(&list, 200), "%s\"%.128s\"", i > first ? "," : "", all[i].user);
+    return list.at;
+}
+
+static void create_class(uint32_t members) {
+    if (!speaks->batches || members < 2 || members > users || online != 1)
+        die("a class of pysignal, with so many in it, and the first alone online");
+    begin_class("no event");
+    all[0].awaits = true;
+    say(&all[0], "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"method\":\"create_group\",\"params\":{\"group_type\":\"Community\","
+        "\"group_id\":\"class\",\"member_list\":[%s]}}", (unsigned long long)all[0].next_id++, names_of(1, members));
+    flush();
+    UNTIL(class.results == 1, "the class")
+    printf("{\"members\": %u}\n", members);
+}
+
 static void ring(uint32_t invited) {
-    if (!speaks->batches || invited >= online) die("a class of pysignal, with so many in it");
+    if (!speaks->batches || !invited || invited >= online) die("a class of pysignal, with so many in it");
     begin_class("\"kind\":\"opened\"");
     for (uint32_t i = 0; i < online; i++) all[i].seq = i == 0;
     class.id_size = 0, all[0].awaits = true;         /* its answer may come last; its own event it doesn't hear */
-    static char list[MESSAGE_MAX];
-    size_t size = 0;
-    for (uint32_t i = 1; i <= invited && size < MESSAGE_MAX - 200; i++)
-        size += (size_t)sprintf(list + size, "%s\"%s\"", i > 1 ? "," : "", all[i].user);
     say(&all[0], "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"method\":\"invite_in_group\",\"params\":{\"group_id\":\"class\","
-        "\"invitee_list\":[%s],\"timeout\":3600}}", (unsigned long long)all[0].next_id++, list);
+        "\"invitee_list\":[%s],\"timeout\":3600}}", (unsigned long long)all[0].next_id++, names_of(1, invited + 1));
     flush();
     UNTIL(class.results == 1 && class.heard >= online - 1, "the opening")
     settle(STRAY_S);
@@ -346,6 +364,7 @@ static void obey(void) {
     if (sscanf(line, "%31s %llu %llu %llu", name, &value[0], &value[1], &value[2]) < 2) die("a command: %s", line);
     if (!strcmp(name, "connect")) connect_users((uint32_t)value[0]);
     else if (!strcmp(name, "cycles")) cycles((uint32_t)value[0], (uint32_t)value[1], value[2]);
+    else if (!strcmp(name, "class")) create_class((uint32_t)value[0]);
     else if (!strcmp(name, "ring")) ring((uint32_t)value[0]);
     else if (!strcmp(name, "answer")) answer_all((uint32_t)value[0], (uint32_t)value[1]);
     else die("no such command: %s", line);

@@ -19,7 +19,7 @@
 
 #define USERS_MAX 20000
 #define IDS 1024              /* request numbers in flight on a connection, and more */
-#define MESSAGE_MAX 65536
+#define MESSAGE_BYTES 512     /* most are smaller */
 #define INPUT_BYTES (8 << 20)
 
 enum { OFFLINE, UPGRADING, GREETING, LOGGING_IN, ONLINE };
@@ -119,14 +119,18 @@ static void frame(connection *c, int opcode, const char *payload, size_t size) {
 
 static __attribute__((format(printf, 2, 3))) void say(connection *c, const char *format, ...) {
     va_list values;
-    va_start(values, format);
-    char *at = room(&c->messages, MESSAGE_MAX);
-    if (c->said++) *at++ = ',', c->messages.size++;
-    int size = vsnprintf(at, MESSAGE_MAX - 1, format, values);
-    va_end(values);
-    if (size < 0 || size >= MESSAGE_MAX - 1) die("a message is too long");
-    if (speaks->batches) c->messages.size += (size_t)size, touch(c);
-    else frame(c, TEXT, at, (size_t)size), c->said = 0;
+    size_t size = 0;
+    for (size_t limit = MESSAGE_BYTES; size == 0; limit *= 16) {
+        char *at = room(&c->messages, limit);
+        va_start(values, format);
+        int wanted = vsnprintf(at + 1, limit - 1, format, values);
+        va_end(values);
+        if (wanted <= 0) die("a message can't be written");
+        if ((size_t)wanted < limit - 1) size = (size_t)wanted;
+    }
+    char *at = c->messages.at + c->messages.size;
+    if (!speaks->batches) frame(c, TEXT, at + 1, size);
+    else *at = c->said++ ? ',' : '[', c->messages.size += size + 1, touch(c);
 }
 
 static void transmit(connection *c) {
@@ -143,12 +147,9 @@ static void flush(void) {
     for (uint32_t i = 0; i < dirty_count; i++) {
         connection *c = dirty[i];
         if (c->said > 1) {
-            static buffer array;
-            array.size = 0;
-            char *at = room(&array, c->messages.size + 2);
-            *at = '[', memcpy(at + 1, c->messages.at, c->messages.size), at[c->messages.size + 1] = ']';
-            frame(c, TEXT, at, c->messages.size + 2);
-        } else if (c->said) frame(c, TEXT, c->messages.at, c->messages.size);
+            *room(&c->messages, 1) = ']';
+            frame(c, TEXT, c->messages.at, c->messages.size + 1);
+        } else if (c->said) frame(c, TEXT, c->messages.at + 1, c->messages.size - 1);
         c->said = 0, c->messages.size = 0, c->is_dirty = false;
         transmit(c);
     }

@@ -5,13 +5,12 @@ room of the one who is called, and acknowledges. No validation, no timeouts, no 
 
     python socketio_relay.py
 
-prints one JSON object with its port, and ends with its input. It has the settings that make it fast:
+says where it listens, and ends with its input. It has the settings that make it fast:
 aiohttp on uvloop, WebSocket alone, no compression, orjson, handlers that run at once and in order, no
 task that looks after clients, no log.
 """
 
 import asyncio
-import json
 import sys
 
 import orjson
@@ -66,7 +65,7 @@ async def serve():
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+    print(f"listening on ws://127.0.0.1:{runner.addresses[0][1]}/socket.io/", flush=True)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
     await ended.wait()

@@ -18,11 +18,19 @@ from typing import Any, Final, TextIO, cast
 from pysignal.conformance import report, runner
 from pysignal.conformance.embedded import Embedded
 from pysignal.conformance.scenario import Malformed, Scenario, find, load
-from pysignal.conformance.transport import Way
+from pysignal.conformance.transport import Recorder, Transport, Way
 from pysignal.exits import status_of
 
 SHIPPED: Final = Path(__file__).resolve().parent / "scenarios"
-WAYS: Final[dict[str, Way]] = {"embedded": Embedded}
+
+
+def _over_websocket(recorder: Recorder) -> Transport:
+    from pysignal.conformance.websocket import OverWebSocket  # it needs more than others do
+
+    return OverWebSocket(recorder)
+
+
+WAYS: Final[dict[str, Way]] = {"embedded": Embedded, "websocket": _over_websocket}
 
 PASSED, FAILED, UNUSABLE = 0, 1, 2
 

@@ -20,7 +20,7 @@ from pysignal.listeners import SignalingListener
 from pysignal.session import Session
 from pysignal.signaling import SignalingInfo
 
-_GROUP_OPERATIONS: Final = frozenset({"quit_group", "kick_group_member", "dismiss_group"})
+GROUP_OPERATIONS: Final = frozenset({"quit_group", "kick_group_member", "dismiss_group"})
 
 
 class Embedded:
@@ -55,8 +55,8 @@ class Embedded:
             def hear(callback: Callback) -> None:
                 self._recorder.hear(session, callback)
 
-            made.signaling.add_signaling_listener(_SIGNALING_LISTENER(hear))
-            made.groups.add_group_listener(_GROUP_LISTENER(hear))
+            made.signaling.add_signaling_listener(SIGNALING_LISTENER(hear))
+            made.groups.add_group_listener(GROUP_LISTENER(hear))
             self._sessions[session] = made
         await self._sessions[session].login(start)
 
@@ -70,7 +70,7 @@ class Embedded:
         if op == "add_invited_signaling":
             await actor.signaling.add_invited_signaling(SignalingInfo(**arguments["info"]))
             return None
-        operations = actor.groups if op in _GROUP_OPERATIONS else actor.signaling
+        operations = actor.groups if op in GROUP_OPERATIONS else actor.signaling
         result: str | None = await getattr(operations, op)(**arguments)
         return result
 
@@ -117,5 +117,5 @@ def _reporter(name: str, parameters: list[str]) -> Callable[..., None]:
     return report
 
 
-_SIGNALING_LISTENER: Final = _recording(SignalingListener)
-_GROUP_LISTENER: Final = _recording(GroupListener)
+SIGNALING_LISTENER: Final = _recording(SignalingListener)
+GROUP_LISTENER: Final = _recording(GroupListener)

@@ -13,7 +13,6 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from pysignal.engine.binary cimport (
-    get_name,
     get_text,
     get_u8,
     get_u64,

@@ -32,11 +32,11 @@ from pysignal.protocol.numbers import (
     CLOSE_TOO_MANY,
     CLOSE_UNAUTHORIZED,
 )
-from pysignal.protocol.params import ChangeParams
 from pysignal.protocol.refusals import to_wire
 from pysignal.protocol.wire import Wire
 from pysignal.protocol.writing import event_fields, null_answer
-from pysignal.server.calls import OPERATIONS, Call, answer, failed, refused, snapshot, wrong
+from pysignal.server.calls import Caller
+from pysignal.server.operations import answer, failed, refused, snapshot, wrong
 
 if TYPE_CHECKING:
     from pysignal.server.server import Server
@@ -66,7 +66,7 @@ class Connection:
         self._login: asyncio.Task[None] | None = None
         self._held: list[str] = []
         self._is_closed = False
-        self._request_prefix = ""
+        self._caller: Caller | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._bad = 0
         self._bad_since = self._loop.time()
@@ -158,7 +158,7 @@ class Connection:
         self._deadline.cancel()
         self._deadline = None
         self.session = session
-        self._request_prefix = f"{params.client}/"
+        self._caller = Caller(session, session.outbox, self._post, f"{params.client}/")
         if identity.expires_ms is not None:
             left_s = (identity.expires_ms - self._server.clock.now_ms()) / 1000
             self._expiry = self._loop.call_later(max(left_s, 0), self._expired)
@@ -203,20 +203,13 @@ class Connection:
         session = self.session
         if self._is_closed or session is None:
             return
-        operation = OPERATIONS.get(type(request))
-        if operation is not None:
-            begin, write = operation
-            params = request.params
-            request_id = ""
-            if isinstance(params, ChangeParams):
-                request_id = params.request_id  # type: ignore[assignment]
-                if request_id is None:
-                    request_id = f"{self._request_prefix}{request.id}"
-            Call(request.id, begin(session, params, request_id), write, self._post).go_on()
+        if type(request) in _OWN:
+            _OWN[type(request)](self, session, request)
         elif isinstance(request, Bad):
             self._refuse(request)
         else:
-            _OWN[type(request)](self, session, request)
+            assert self._caller is not None
+            self._caller.take(request)
 
     def _post(self, text: bytes) -> None:
         """Answer, unless the client has gone: it will ask again."""

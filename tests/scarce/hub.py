@@ -87,7 +87,7 @@ class Stage:
         """Commit things; with a journal the callers wait for it, and are left waiting here."""
         server = self.hub.acting_as("anna").signaling  # it is never disconnected
         ids = await asyncio.gather(
-            server.invite("ben", "one"),
+            server.invite("ben", "one", request_id="r"),
             server.invite("ben", "notice", timeout=0),
             server.invite_in_group("class", ["ben", "carl"], "group"),
         )

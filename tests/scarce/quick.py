@@ -2,7 +2,7 @@
 
 Whatever fails, an operation has happened wholly, and is heard of, or not at all; then it is done
 when it is called again. Who called it learns that there was no memory, also where that was short
-for the answer alone.
+for the answer alone; with a request ID the next call is told what it has done.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class Stage:
             "accept": lambda: bob.signaling.accept(name, "yes"),
             "reject": lambda: bob.signaling.reject(name, "no"),
             "cancel": lambda: amy.signaling.cancel(name, "never mind"),
+            "request to invite": lambda: amy.signaling.invite("bob", "möre", request_id="r"),
+            "request to accept": lambda: bob.signaling.accept(name, "yes", request_id="r"),
+            "request to cancel": lambda: amy.signaling.cancel(name, "no", request_id="c"),
         }
 
     def counts(self) -> list[int]:
@@ -80,9 +83,16 @@ async def play_one(memory: Memory, name: str, kind: int, count: int) -> tuple[in
     if after == before:
         assert result == "refused", "it has said that it was done"
         assert heard == [[], []], "nobody hears of what was not done"
+        assert stage.hub.stats()["requests_remembered"] == 0
         run(calls[name]())
         after = stage.counts()
         heard = await stage.heard()
+    if name.startswith("request"):
+        for _ in range(2):
+            assert stage.hub.stats()["requests_remembered"] == 1
+            run(calls[name]())
+        assert stage.counts() == after, "a retry has done it again"
+        assert await stage.heard() == [[], []]
     await stage.hub.close()
     return failed, [after, heard]
 

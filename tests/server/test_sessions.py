@@ -57,7 +57,9 @@ async def test_an_invitation_goes_to_and_fro(server: Server) -> None:
     await amy.settle()
     [accepted] = [message["params"] for message in amy.heard]
     assert (accepted["kind"], accepted["data"], accepted["ends"]) == ("accepted", "yes", True)
-    assert bob.events() == [("opened", opened["invite_id"])], "nobody hears what they did themselves"
+    assert bob.events() == [("opened", opened["invite_id"])], (
+        "nobody hears what they did themselves"
+    )
 
 
 async def test_requests_of_a_frame_take_effect_in_order_and_leave_in_one_frame(

@@ -1,15 +1,8 @@
-"""Calls: how a request becomes an operation of the session, and its result an answer.
-
-A call takes its first step in the very turn in which its request came, so that requests take effect
-in order. Nearly all are done by then; one that waits for its turn, or for a journal, goes on when
-what it awaits has come to pass. That is what a task does, without the cost of one.
-"""
+"""Operations: which one a request asks for, and how its result becomes an answer."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
 from operator import attrgetter
 from typing import Any, Final
 
@@ -29,48 +22,7 @@ from pysignal.protocol.writing import invite_answer, null_answer
 from pysignal.server.session import ServedSession
 from pysignal.signaling import SignalingInfo
 
-log = logging.getLogger("pysignal.server")
-
-# What is posted once a call is done.
-Post = Callable[[bytes], None]
 Operation = Coroutine[Any, Any, Any]
-
-
-class Call:
-    """One operation on its way.
-
-    Args:
-        number: of the request.
-        operation: the coroutine of the session.
-        write: makes the answer, from the number and the result.
-        post: takes the answer.
-    """
-
-    __slots__ = ("_number", "_operation", "_post", "_write")
-
-    def __init__(
-        self, number: int, operation: Operation, write: Callable[[int, Any], bytes], post: Post
-    ) -> None:
-        self._number = number
-        self._operation = operation
-        self._write = write
-        self._post = post
-
-    def go_on(self, _: object = None) -> None:
-        """Take the operation as far as it goes now."""
-        try:
-            awaited = self._operation.send(None)
-        except StopIteration as end:
-            self._post(self._write(self._number, end.value))
-        except SignalingError as refusal:
-            self._post(refused(self._number, refusal))
-        except Exception:
-            log.exception("a request could not be carried out")
-            self._post(failed(self._number))
-        else:
-            # By this a task, too, tells a future that it has understood whom to wake.
-            awaited._asyncio_future_blocking = False
-            awaited.add_done_callback(self.go_on, context=copy_context())
 
 
 def answer(number: int | None, result: object) -> bytes:
