@@ -130,7 +130,7 @@ cdef inline void facts_give_back(facts_t *f, uint32_t count) noexcept nogil:
 cdef class Roll:
     """Who was asked by one invitation, and in which order they ended; shared by its events."""
 
-    cdef readonly tuple invitees
+    cdef readonly tuple invitees        # None = not known
     cdef list ended
     cdef uint64_t opened                # commit position of the opening: which invitation it is of
 
@@ -142,7 +142,7 @@ cdef class Event:
     cdef readonly unsigned long long position
     cdef readonly long long time
     cdef long long expires              # -1 = never
-    cdef Py_ssize_t ended_count         # how many of the roll had ended after this event
+    cdef Py_ssize_t ended_count         # how many of the roll had ended after it; -1 = not known
     cdef readonly unsigned int seq
     cdef readonly unsigned int data_version
     cdef uint32_t actor_number

@@ -9,8 +9,8 @@ REASON_NAMES: tuple[str, ...]
 
 @final
 class Roll:
-    invitees: tuple[str, ...]
-    def __new__(cls, invitees: tuple[str, ...]) -> Roll: ...
+    invitees: tuple[str, ...] | None
+    def __new__(cls, invitees: tuple[str, ...] | None) -> Roll: ...
 
 @final
 class Event:

@@ -18,9 +18,13 @@ cdef tuple REASON_OF = REASON_NAMES
 
 @cython.no_gc
 cdef class Roll:
-    """Who was asked by one invitation, and in which order they ended; shared by its events."""
+    """Who was asked by one invitation, and in which order they ended; shared by its events.
 
-    def __cinit__(self, tuple invitees not None):
+    Args:
+        invitees: in invited order; None where an event came from elsewhere without them.
+    """
+
+    def __cinit__(self, tuple invitees):
         self.invitees = invitees
         self.ended = []
 
@@ -46,6 +50,9 @@ cdef class Event:
         device: the acting device; "" where no session acted.
         ends: whether the invitation ended with this event.
         replayed: whether a login is told of an older opening, with the data of now.
+
+    A client far away is told of a long list in the opening alone. Where that passed it by,
+    `invitees` and `pending` are not known, and reading them is a LookupError.
     """
 
     def __init__(self):
@@ -86,7 +93,11 @@ cdef class Event:
     @property
     def invitees(self):
         """Everybody who was invited, in invited order."""
-        return (self.invitee_one,) if self.roll is None else self.roll.invitees
+        if self.roll is None:
+            return (self.invitee_one,)
+        if self.roll.invitees is None:
+            raise not_known(self, "who was invited")
+        return self.roll.invitees
 
     @property
     def affected(self):
@@ -108,6 +119,8 @@ cdef class Event:
             return ()
         if self.roll is None:
             return (self.invitee_one,)
+        if self.ended_count < 0 or self.roll.invitees is None:
+            raise not_known(self, "who is pending")
         cdef set ended = set(self.roll.ended[:self.ended_count])
         return tuple([user for user in self.roll.invitees if user not in ended])
 
@@ -116,6 +129,14 @@ cdef class Event:
             f"<Event {self.invite_id} seq {self.seq} {self.kind}"
             f"{' ' + self.reason if self.reason else ''} by {self.actor or 'the engine'}>"
         )
+
+
+cdef object not_known(Event event, str what):
+    """The error of asking for what the opening of a long list said."""
+    how = "log in again and look at its snapshot"
+    if event.group_id:
+        how = f"ask signaling.open_invitations({event.group_id!r})"
+    return LookupError(f"{what} of {event.invite_id} is not known to this session: {how}")
 
 
 cdef Event event_new():

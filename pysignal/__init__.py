@@ -7,6 +7,8 @@ invitation = await amy.signaling.invite("bob", "let's talk", timeout=30)
 print((await invitation.outcome()).status)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from pysignal.bulk import Answer, Invite
 from pysignal.clock import Clock, VirtualClock
 from pysignal.engine.facts import Event as SignalingEvent
@@ -55,6 +57,9 @@ from pysignal.session import Session
 from pysignal.signaling import SignalingInfo
 from pysignal.sink import Sink
 
+if TYPE_CHECKING:
+    from pysignal.client import RemoteSession, connect
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -93,6 +98,7 @@ __all__ = [
     "OwnerMayNotQuit",
     "RateLimited",
     "Remedy",
+    "RemoteSession",
     "Role",
     "Session",
     "SignalingError",
@@ -109,4 +115,16 @@ __all__ = [
     "TokenSignatureWrong",
     "VersionConflict",
     "VirtualClock",
+    "connect",
 ]
+
+# What needs more packages than an embedded hub does is looked up when it is asked for.
+_OF_THE_CLIENT = ("RemoteSession", "connect")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_THE_CLIENT:
+        from pysignal import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -129,6 +129,15 @@ class Courier:
         events = dict.fromkeys(event for call in dropped for event in events_of(call[3]))
         return sorted(events, key=attrgetter("position"))
 
+    def oldest(self) -> Event | Call | None:
+        """Return the first event, or callback of a group, that waits."""
+        for _, _, _, about in self._waiting:
+            if isinstance(about, tuple):
+                return about[0]
+            if not isinstance(about, str):
+                return about
+        return None
+
     async def stop(self, closers: set[asyncio.Task[Any] | None]) -> None:
         """Cancel what runs, and end what waits (news of the end) within a few seconds.
 

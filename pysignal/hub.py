@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
 from pysignal import text
 from pysignal.clock import Clock, Timer, stopwatch_ns
+from pysignal.closing import end
 from pysignal.commands import Commands
 from pysignal.courier import Courier, log_failure
 from pysignal.delivery import Delivery
@@ -57,9 +58,6 @@ TURN_NS: Final = 1_000_000
 
 # Who was told of what without a deadline, that is committed in one turn of the loop.
 TOLD_PER_TURN: Final = 1024
-
-# Sessions that the end of a hub logs out in one turn of the loop, or others that it tells.
-LOGOUTS_PER_TURN: Final = 32
 
 # Room in a journal for the record by which an invitee ends, bytes.
 END_BYTES: Final = 128
@@ -259,50 +257,9 @@ class Hub(ServerActs):
             return
         if self._closing is None:
             self._commands.is_open = False
-            self._closing = self._loop.create_task(self._close())
+            self._closing = self._loop.create_task(end(self))
         self._closers.add(asyncio.current_task())
         await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        error = HubClosed("the hub was closed")
-        self._clock.detach(self._is_busy)
-        if self._timer is not None:
-            self._timer.cancel()
-        await _in_turns(self._commands.drop(), lambda waiting: waiting.fail(error.again()))
-        if self._saving is not None:
-            await self._saving.close()
-        await self._deliver_all()
-        while self._note_told():  # noqa: ASYNC110 - each turn notes some
-            await asyncio.sleep(0)
-        await self._deliver_all()
-        await _in_turns(self._presence.sessions, lambda session: self._drop(session, error))
-        await _in_turns(self._followers, lambda watch: watch.fail(error))
-        await self._deliver_all()  # that is, what devices were told becomes durable
-        await asyncio.sleep(0)
-        ends: list[asyncio.Task[None]] = []
-        await _in_turns(
-            list(self._couriers),
-            lambda courier: ends.append(self._loop.create_task(courier.stop(self._closers))),
-        )
-        for end in ends:
-            await end
-        if self._journal is not None:
-            await self._journal.close()
-
-    def _drop(self, session: Session, error: SignalingError) -> None:
-        """Log a session out at the end of the hub."""
-        if session.online:
-            self._presence.drop(session, self.now_ms)
-            session._ended(error, "on_disconnected")
-
-    async def _deliver_all(self) -> None:
-        """Hand over everything that was committed and is, or becomes, durable."""
-        self._publish()
-        if self._writer is not None:
-            await self._writer.close()
-            self._delivery.durable = self._writer.durable
-        while self._deliver():  # noqa: ASYNC110 - each turn delivers some
-            await asyncio.sleep(0)
 
     def _require(self) -> None:
         """Refuse a call to a hub that is not open, or from another thread."""
@@ -606,11 +563,3 @@ class Hub(ServerActs):
             "requests_remembered": len(self._requests),
             "records_waiting": 0 if self._writer is None else self._writer.waiting,
         }
-
-
-async def _in_turns(items: Iterable[_Item], act: Callable[[_Item], object]) -> None:
-    """Act on each of what may be very many, and let others have their turns meanwhile."""
-    for number, item in enumerate(items, 1):
-        act(item)
-        if number % LOGOUTS_PER_TURN == 0:
-            await asyncio.sleep(0)

@@ -8,7 +8,7 @@ it, and a slow listener delays nobody who does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pysignal.engine.facts import Event
 from pysignal.engine.views import InvitationInfo
@@ -46,9 +46,9 @@ class Invitation(str):
 
     __slots__ = ("_actor",)
 
-    _actor: Actor
+    _actor: Any  # an `Actor`; that of an invitation of a server is its session
 
-    def __new__(cls, invite_id: str, actor: Actor) -> Invitation:
+    def __new__(cls, invite_id: str, actor: Any) -> Self:
         """Make the handle of an invitation.
 
         Args:

@@ -118,14 +118,35 @@ class SignalingListener:
 
 
 class ConnectionListener:
-    """Override what you want to hear of the session itself; plain methods or `async def`."""
+    """Override what you want to hear of the session itself; plain methods or `async def`.
+
+    An embedded session calls `on_disconnected` and `on_kicked_offline` alone; one of a server calls
+    all of them, in the order in which things happened.
+    """
+
+    def on_connecting(self) -> Awaitable[None] | None:
+        """Hear that there is no connection, and that one is tried for until there is one.
+
+        Calls that are made meanwhile wait for it, up to their timeout.
+        """
+        return None
+
+    def on_connected(self) -> Awaitable[None] | None:
+        """Hear that the session is logged in at its server, for the first time or again.
+
+        `session.recovered` tells whether it has gone on as if nothing had happened; else
+        `session.snapshot` is a new one.
+        """
+        return None
 
     def on_disconnected(self, error: SignalingError) -> Awaitable[None] | None:
-        """Hear that the session has ended without a logout.
+        """Hear that the session has ended without a logout, or has lost its connection.
+
+        `session.online` tells the two apart: it is True while a connection is tried for again.
 
         Args:
-            error: why: the session was too slow (7008; log in hot to catch up), or the hub was
-                closed (6013).
+            error: why: the session was too slow (7008; log in hot to catch up), the hub was closed
+                (6013), the connection was lost (6012), or the server has refused the login.
         """
         return None
 
@@ -134,6 +155,13 @@ class ConnectionListener:
 
         Args:
             error: code 6208.
+        """
+        return None
+
+    def on_token_expired(self) -> Awaitable[None] | None:
+        """Hear that the session has ended, as its token has expired: log in with a fresh one.
+
+        Not called while `token` is a callable that gives fresh ones.
         """
         return None
 

@@ -69,7 +69,7 @@ class Connection:
         self._caller: Caller | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._bad = 0
-        self._bad_since = self._loop.time()
+        self._forgiving: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = self._loop.call_later(
             server.settings.login_s, self._too_late
@@ -95,7 +95,7 @@ class Connection:
         """Hear that the connection has ended."""
         self._is_closed = True
         self._server.connections.discard(self)
-        for timer in (self._deadline, self._expiry):
+        for timer in (self._deadline, self._expiry, self._forgiving):
             if timer is not None:
                 timer.cancel()
         for task in self._waiting.values():
@@ -219,12 +219,14 @@ class Connection:
     def _refuse(self, bad: Bad) -> None:
         """Answer what is no request; a client that sends nothing else is sent away."""
         self._post(wrong(bad))
-        now_s = self._loop.time()
-        if now_s - self._bad_since > _MINUTE_S:
-            self._bad, self._bad_since = 0, now_s
+        if self._bad == 0:
+            self._forgiving = self._loop.call_later(_MINUTE_S, self._forgive)
         self._bad += 1
         if self._bad > self._server.settings.bad_messages_max:
             self._close(CLOSE_POLICY, "too many messages that are no requests")
+
+    def _forgive(self) -> None:
+        self._bad = 0
 
     def _log_in_again(self, session: ServedSession, request: m.Login) -> None:
         self._post(refused(request.id, InvalidParameter("login", "the connection is logged in")))

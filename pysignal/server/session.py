@@ -47,7 +47,7 @@ class ServedSession(Session):
         self._server = server
         self._window: asyncio.TimerHandle | None = None
         self.outbox: Outbox = server.new_outbox(self._overflowed)
-        self._streams = [self.outbox]  # type: ignore[list-item]
+        self._streams = [self.outbox]
 
     async def enter(self, start: Start, told: int | None) -> None:
         """Log in to the hub.
