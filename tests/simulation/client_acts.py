@@ -71,7 +71,6 @@ class ClientActs:
     names: list[str]
     world: NetworkWorld
     _data = 0
-    had_silence = False
 
     def act(self: Any) -> None:
         """Begin something drawn at random."""
@@ -136,7 +135,7 @@ class ClientActs:
         rng = self.rng
         self._data += 1
         data = f"d{self._data}"
-        life = self.lives
+        life = self.lives - 1
         if name in ("invite", "group"):
             options = {
                 "timeout": rng.choice([0, 0.5, 2, 7.5, 30]),
@@ -167,8 +166,12 @@ class ClientActs:
         self.calls.append(called)
         self.trace.note(called.client.name, f"calls {called}")
         task: asyncio.Task[Any] = called.client.process.spawn(self._run(called, call), repr(called))
-        task.add_done_callback(lambda _: call.close())  # it may never have begun
+        task.add_done_callback(lambda _: self._ended(called, call))
         return task
+
+    def _ended(self: Any, called: Called, call: Coroutine[Any, Any, Any]) -> None:
+        call.close()  # it may never have begun
+        called.result = called.result or "forgotten"
 
     async def _run(self: Any, called: Called, call: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -179,7 +182,7 @@ class ClientActs:
         except SignalingError as error:
             called.result, called.value = "refused", error.code
             self.trace.note(called.client.name, f"{called} refused {error.code}")
-        except BaseException as error:
+        except Exception as error:
             self.broken.append(f"{called} raised {error!r}")
         else:
             called.result, called.value = "answered", value
@@ -198,7 +201,7 @@ class ClientActs:
             return
         said = outcome.state, outcome.reason, dict(outcome.statuses)
         with self.noting():
-            key = invite_id, 0 if self.journal is not None else self.lives
+            key = invite_id, 0 if self.journal is not None else self.lives - 1
             before = self.outcomes.setdefault(key, said)
             assert before == said, f"{client}: {invite_id} ended as {before}, then as {said}"
         self.trace.note(client.name, f"outcome of {invite_id}: {said}")
@@ -268,7 +271,6 @@ class ClientActs:
     def _silence(self: Any) -> None:
         link = self._draw_link()
         if link is not None:
-            self.had_silence = True
             self.trace.note(repr(link), "breaks in silence")
             link.cut(in_silence=True)
 

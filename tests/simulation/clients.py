@@ -38,7 +38,10 @@ class Heard:
         self.user = user
         self.device = device
         self.positions: set[tuple[int, int]] = set()
+        self.events: dict[tuple[int, int], SignalingEvent] = {}
+        self.since = 0
         self.renames: list[str] = []
+        self.renames_from = 0
         self.last: tuple[int, int] = (-1, 0)
         self._rung: set[str] = set()
         self._ended: set[str] = set()
@@ -75,6 +78,7 @@ class Heard:
             )
             self.last = at
             self.positions.add(at)
+            self.events[at] = event
         world.learn(event.invite_id)
 
     def rename(self, name: str) -> None:
@@ -92,8 +96,8 @@ class Client:
         heard: by its listeners.
         style: in which way it hears.
         login_task: of the login under way.
+        stays: whether its token never expires.
         is_gone: whether it was killed, or has left for good.
-        base: where what it has to be told begins: (life, position); None while unknown.
     """
 
     def __init__(self, world: NetworkWorld, number: int, user: str, device: str) -> None:
@@ -110,10 +114,12 @@ class Client:
         self.numbers: dict[str, set[int]] = {}  # of the requests that carried some data
         self.answers: dict[int, dict[str, Any]] = {}  # that have arrived, by number
         self.is_gone = False
+        token = world.tokens.source(user, rng)
+        self.stays = isinstance(token, str) and token.endswith(" 0")
         self.session = RemoteSession(
             "ws://simulated",
             user,
-            world.tokens.source(user, rng),
+            token,
             device_id=device,
             call_timeout=self.timeout_s,
             queue_max=rng.choice([4, 1024, 1024]),
@@ -213,6 +219,9 @@ class ConnectionEar(ConnectionListener):
 
     def on_connected(self) -> None:
         session = self.client.session
+        if not session.recovered:
+            heard = self.client.heard
+            heard.renames_from = len(heard.renames)
         self._note(f"connected, recovered {session.recovered}")
 
     def on_disconnected(self, error: Any) -> None:

@@ -38,7 +38,6 @@ class Watched:
         network = world.network
         network.sent, network.delivered, network.closed = self.sent, self.delivered, self.closed
         network.broken = world.broken.append
-        world.watched = self
 
     def client_of(self, end: End) -> Client:
         """Whose connection it is."""
@@ -180,6 +179,8 @@ def judge_life(world: NetworkWorld) -> None:
         if client.is_gone or not client.session.online:
             continue
         session = life.server.sessions.get((client.user, client.device))
+        if not client.stays and (session is None or session.connection is None):
+            continue  # its token has just expired
         assert session is not None, f"{client} is connected, and the server has no session"
         assert session.client == client.client_name, f"{client} is connected, and was replaced"
         assert session.connection is not None, f"{client} is connected, and the server knows none"
@@ -237,7 +238,7 @@ def _judge_as_observed(heard: Heard, observed: Heard, life: int, since: int) -> 
     for at in heard.positions:
         if at[0] == life and at[1] > observed.since and at not in observed.positions:
             raise AssertionError(f"{heard.who} was told what is not for {heard.user}: {at}")
-    ours, theirs = heard.renames, observed.renames
+    ours, theirs = heard.renames[heard.renames_from :], observed.renames
     common = [name for name in ours if name in set(theirs)]
     if common:
         assert common == theirs[theirs.index(common[0]) :][: len(common)], (

@@ -18,7 +18,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
-import orjson
 from simulation.client_acts import STRANGER, USERS, Called, ClientActs
 from simulation.clients import Client, GroupEar, Heard, ObserverEar
 from simulation.heard import Trace
@@ -119,16 +118,15 @@ class Life:
 
     async def start(self) -> None:
         """Open the hub, and let clients in."""
-        world, rng = self.world, self.world.rng
+        world = self.world
         clock = LoopClock(self.process, START_MS)
         seed = world.seed * 8 + self.number
         self.hub = Hub(clock=clock, journal=world.journal, limits=world.limits, seed=seed)
         await self.hub.open()
         self._watch_logins()
-        if "g" not in [g.group_id for g in await self.hub.acting_as("amy").groups.get_joined_group_list()]:
-            await self.hub.acting_as("amy").groups.create_group(
-                "Meeting", "g", member_list=[*USERS[1:], STRANGER]
-            )
+        groups = self.hub.acting_as("amy").groups
+        if not await groups.get_joined_group_list():
+            await groups.create_group("Meeting", "g", member_list=[*USERS[1:], STRANGER])
         self.server = Server(self.hub, world.tokens, settings=world.settings, clock=clock)
         if world.has_observers:
             for user in (*USERS, STRANGER):
@@ -137,13 +135,13 @@ class Life:
                 session.add_signaling_listener(ObserverEar(heard))
                 session.add_group_listener(GroupEar(heard))
                 await session.login()
+                heard.since = self.hub.shard.machine.position
         for invite_id in list(world.known):
             self.follow(invite_id)
         self.is_ready = True
         world.life = self
         world.network.listen(self.process, self.server.connect)
         world.trace.note("server", f"begins at position {self.hub.shard.machine.position}")
-        del rng
 
     def _watch_logins(self) -> None:
         """Note from which commit on each session has to be told, and judge its snapshot."""
@@ -240,13 +238,14 @@ class NetworkWorld(ClientActs):
         self.lives = 0
         self.starts_ms: list[int] = []
         self.life: Life | None = None
+        self.stopping: asyncio.Task[Any] | None = None
         self.processes: list[Process] = []
         self.known: dict[str, None] = {}
         self.effects: Counter[tuple[int, str, str]] = Counter()
         self.consents: set[tuple[str, str]] = set()
         self.outcomes: dict[tuple[str, int], Any] = {}
         self.pace = rng.choice([(0, 0, 0, 0.001), (0, 0.001, 0.05, 0.3), (0, 0.1, 0.9, 4)])
-        Watched(self)
+        self.watched = Watched(self)
 
     # -- the course of it --------------------------------------------------------------------------
 
@@ -282,13 +281,14 @@ class NetworkWorld(ClientActs):
             client = Client(self, len(self.clients), user, "1")
             self.clients.append(client)
             client.process.spawn(client.come("cold"), "login")
+        await asyncio.sleep(rng.choice([0, 1, 3]))
         for _ in range(2):
             for _ in range(rng.randint(12, 25)):
                 self.act()
                 await asyncio.sleep(rng.choice(self.pace))
                 if self.life is not None:
                     self.life.look_around()
-                elif rng.random() < 0.5:
+                elif rng.random() < 0.5 and not self._stops():
                     await self.start_life()
             await self._settle()
             assert not self.broken, "\n".join(self.broken)
@@ -322,6 +322,9 @@ class NetworkWorld(ClientActs):
         life.look_around()
         self.stopping = life.process.spawn(life.stop(), "stop")
 
+    def _stops(self) -> bool:
+        return self.stopping is not None and not self.stopping.done()
+
     async def _until(self, is_so: Callable[[], bool], problem: str, patience_s: float = 100) -> None:
         until_ns = self.loop.now_ns + round(patience_s * 1e9)
         pause_s = 0.0
@@ -336,13 +339,12 @@ class NetworkWorld(ClientActs):
         """Let everything arrive and everybody be connected, and judge."""
         self.network.calm()
         self.trace.note("world", "calms down")
-        stopping = getattr(self, "stopping", None)
-        if stopping is not None:
-            await self._until(stopping.done, "the server does not stop")
+        await self._until(lambda: not self._stops(), "the server does not stop")
         if self.life is None:
             await self.start_life()
-        if self.had_silence:
+        if self.network.had_silence:
             await asyncio.sleep(CALM_S)
+            self.network.had_silence = False
         there = [client for client in self.clients if not client.is_gone]
         await self._until(
             lambda: all(map(_is_settled, there)),
@@ -352,8 +354,8 @@ class NetworkWorld(ClientActs):
         syncs = [client.process.spawn(client.session.sync(), "sync") for client in online]
         await self._until(lambda: all(sync.done() for sync in syncs), "sync is not answered")
         for client, sync in zip(online, syncs, strict=True):
-            if client.session.online:
-                assert sync.exception() is None, f"{client}: sync {sync.exception()!r}"
+            error = sync.exception()
+            assert error is None or not client.session.online, f"{client}: sync {error!r}"
         await asyncio.sleep(12)  # the longest wait for an answer, and slow listeners
         assert self.life is not None
         self.life.look_around()
@@ -370,7 +372,7 @@ class NetworkWorld(ClientActs):
                 self.end_client(client)
             elif client.session.online:
                 client.process.spawn(client.go(), "logout")
-        await asyncio.sleep(LIFETIME_S + 60)  # every invitation and every resume window ends
+        await asyncio.sleep(200)  # dead connections are found out, and resume windows end
         life = self.life
         assert life is not None
         judge_end(self, life)

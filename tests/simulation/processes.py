@@ -94,6 +94,19 @@ class Process(SimulationLoop):
         finally:
             asyncio._set_running_loop(outer)
 
+    def is_closed(self) -> bool:
+        """Whether the process is dead."""
+        return self.is_dead
+
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return not self.is_dead
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Note an exception that nobody caught; a dead process has none."""
+        if not self.is_dead:
+            super().call_exception_handler(context)
+
     # -- life --------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str = "") -> asyncio.Task[Any]:
@@ -105,6 +118,8 @@ class Process(SimulationLoop):
 
     def left(self) -> list[str]:
         """What would still run: tasks and timers."""
+        if self.is_dead:
+            return []
         tasks = [repr(task) for task in asyncio.all_tasks(self)]
         return tasks + [repr(timer) for timer in self._set]
 

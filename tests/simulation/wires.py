@@ -218,6 +218,7 @@ class Link:
         client_s: float | None = rng.choice([0, 0, 0.01, 1])
         server_s = rng.choice([0, 0, 0.01, 1, 5])
         if in_silence:
+            self.network.had_silence = True
             if rng.random() < 0.5:
                 client_s = None  # it has to find out by itself
             else:
@@ -236,6 +237,7 @@ class Network:
     Attributes:
         links: those that are open.
         fails: how likely a dial comes to nothing.
+        had_silence: whether a connection has died in silence.
         sent, delivered, closed: called with an end and a frame (or a code) as it leaves or arrives.
         broken: called with a promise that was broken, in words.
     """
@@ -245,6 +247,7 @@ class Network:
         self.loop = loop
         self.links: dict[Link, None] = {}
         self.fails = 0.0
+        self.had_silence = False
         self.sent: Callable[[End, bytes], None] = lambda end, frame: None
         self.delivered: Callable[[End, str], None] = lambda end, text: None
         self.closed: Callable[[End, int], None] = lambda end, code: None
