@@ -66,6 +66,7 @@ class ClientActs:
     rng: random.Random
     clients: list[Client]
     calls: list[Called]
+    waiting: dict[str, list[Called]]  # calls by what they carry
     waits: list[asyncio.Task[Any]]
     life: Life | None
     names: list[str]
@@ -164,6 +165,7 @@ class ClientActs:
 
     def _begin(self: Any, called: Called, call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         self.calls.append(called)
+        self.waiting.setdefault(called.data, []).append(called)
         self.trace.note(called.client.name, f"calls {called}")
         task: asyncio.Task[Any] = called.client.process.spawn(self._run(called, call), repr(called))
         task.add_done_callback(lambda _: self._ended(called, call))

@@ -97,6 +97,7 @@ class Client:
         style: in which way it hears.
         login_task: of the login under way.
         stays: whether its token never expires.
+        came_ns: when its session was last connected.
         is_gone: whether it was killed, or has left for good.
     """
 
@@ -114,6 +115,7 @@ class Client:
         self.numbers: dict[str, set[int]] = {}  # of the requests that carried some data
         self.answers: dict[int, dict[str, Any]] = {}  # that have arrived, by number
         self.is_gone = False
+        self.came_ns = 0
         token = world.tokens.source(user, rng)
         self.stays = isinstance(token, str) and token.endswith(" 0")
         self.session = RemoteSession(
@@ -159,10 +161,23 @@ class Client:
         world = self.world
         async for event in self.session.events():
             with world.noting():
-                self.heard.take(event)
+                self.take(event)
             world.react(self, event)
             if world.rng.random() < 0.2:
                 await asyncio.sleep(world.rng.choice([0, 0.001, 0.3]))
+
+    def take(self, event: SignalingEvent) -> None:
+        """Judge an event, also by what the client has asked for itself."""
+        self.heard.take(event)
+        world = self.world
+        data = world.opened.get(event.invite_id)
+        same = world.waiting.get(data, []) if data else []
+        if any(called.client is not self for called in same):
+            return  # one request of two devices, of which one may be told of the other
+        for called in same:
+            assert called.result is not None, (
+                f"{self} hears of {event.invite_id} before {called} is answered: {words(event)}"
+            )
 
     async def go(self) -> None:
         """Log out."""
@@ -184,7 +199,7 @@ class PlainEar(SignalingListener):
         client = self.client
         with client.world.noting():
             assert client.session.online, f"{client} is called after its end: {words(event)}"
-            client.heard.take(event)
+            client.take(event)
         client.world.react(client, event)
 
 
@@ -199,7 +214,7 @@ class QueuedEar(SignalingListener):
         world = client.world
         with world.noting():
             assert client.session.online, f"{client} is called after its end: {words(event)}"
-            client.heard.take(event)
+            client.take(event)
         world.react(client, event)
         if world.rng.random() < 0.3:
             await asyncio.sleep(world.rng.choice([0, 0.001, 0.5]))
@@ -219,6 +234,7 @@ class ConnectionEar(ConnectionListener):
 
     def on_connected(self) -> None:
         session = self.client.session
+        self.client.came_ns = self.client.world.loop.now_ns
         if not session.recovered:
             heard = self.client.heard
             heard.renames_from = len(heard.renames)
