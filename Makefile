@@ -26,7 +26,7 @@ torture: setup  ## crashes of the log on a simulated disk, N from SEED; then of 
 	@PYTHONPATH=tests nice -n 10 $(BIN)/python -m crash \
 		--rounds $(or $(ROUNDS),10000) --seed $(or $(SEED),0)
 
-fuzz: setup  ## histories that a fuzzer makes up, for SECONDS
+fuzz: setup  ## histories and frames that a fuzzer makes up, for SECONDS
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install "atheris>=2.3"
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),60) $(ARGS)

@@ -28,6 +28,7 @@ TOKEN_S = 3600
 PAGE_BYTES = 4096
 CPU_CLOCK_OF_PROCESS = 2  # in the clock ID that Linux makes of a process ID
 FILES_SPARE = 200
+END_S = 30.0  # what a server may take to say goodbye to all of its clients
 PORT = re.compile(r":(\d+)/")
 
 
@@ -60,7 +61,6 @@ class Cost:
     Attributes:
         told: what the load said of it.
         cpu_s: CPU time of the server, seconds.
-        seconds: that have passed, as the load says.
     """
 
     told: dict[str, Any]
@@ -68,7 +68,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Time that has passed."""
+        """Time that has passed, as the load says."""
         return float(self.told["seconds"])
 
 
@@ -111,7 +111,11 @@ class Child:
 
     def end(self) -> None:
         """End it, and see that it ends well."""
-        self._process.communicate()
+        try:
+            self._process.communicate(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
         assert self._process.returncode == 0, self._process.args
 
 
@@ -170,8 +174,9 @@ class Stage:
 
     def __init__(self, server: list[str], load: list[str]) -> None:
         self.server = Child(server)
-        port = PORT.search(self.server.told())[1]  # type: ignore[index]
-        self.load = Child([part.format(port=port) for part in load])
+        port = PORT.search(self.server.told())
+        assert port is not None, server
+        self.load = Child([part.format(port=port[1]) for part in load])
 
     def __enter__(self) -> Self:
         return self

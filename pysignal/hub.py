@@ -501,6 +501,7 @@ class Hub(ServerActs):
             self._require()
             self._schedule()
             await asyncio.sleep(0)
+            await self._until_durable()
 
     def _has_room(self) -> bool:
         """Whether the journal has room for more than the ends of what is open."""

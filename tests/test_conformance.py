@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from pysignal import conformance
 from pysignal.conformance import CannotRun, Recorder, Scenario, load, report
@@ -17,6 +18,7 @@ from pysignal.conformance.command import SHIPPED
 from pysignal.conformance.embedded import Embedded
 from pysignal.conformance.runner import Failure, Heard, identical, run
 from pysignal.conformance.transport import Way
+from pysignal.conformance.websocket import OverWebSocket
 
 HEARD_BY_BOB = {
     "on": "on_receive_new_invitation",
@@ -100,6 +102,12 @@ class Refusal(Exception):
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
 def test_the_embedded_engine_behaves_as_the_scenario_says(path: Path) -> None:
     assert asyncio.run(run(load(path), Embedded)) is None
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_server_and_clients_behave_as_the_scenario_says(path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        assert loop.run(run(load(path), OverWebSocket)) is None
 
 
 def test_the_command_runs_what_is_shipped_by_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,22 @@ def test_a_request_has_its_place_before_it_is_carried_out() -> None:
     assert seen == [1, 2, 2]
 
 
+def test_a_request_that_is_lost_while_it_is_carried_out_is_noticed() -> None:
+    """No command lets another begin, nor time go on; one that did would corrupt the lists."""
+    now_ms = 1
+
+    def carry_out_another(_: int) -> None:
+        nonlocal now_ms
+        now_ms += by_ms
+        requests.once("bob", "s", ("invite",), lambda _: None)(1)
+        raise LimitExceeded("full")
+
+    for by_ms, lost in ((1000, "forgotten before its end"), (0, "another one")):
+        requests = Requests(lambda: now_ms, 1000, 2, journaled=not by_ms)
+        with pytest.raises(AssertionError, match=lost):
+            requests.once("amy", "r", ("invite",), carry_out_another)(1)
+
+
 @pytest.mark.parametrize("members", [10, 100])
 async def test_a_batch_is_heard_by_others_when_one_ends_the_program(
     clock: VirtualClock, members: int

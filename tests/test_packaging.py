@@ -125,6 +125,7 @@ def test_a_wheel_holds_modules_headers_stubs_and_scenarios(wheel: Path) -> None:
             assert f"{source.parent.relative_to(ROOT)}/{source.stem}.{end}" in names
     others = ("py.typed", *(f"{part}/__init__.pxd" for part in ("engine", "journal", "protocol")))
     assert {f"pysignal/{name}" for name in others} <= set(names)
+    assert "pysignal/protocol/asyncapi.json" in names
     packages = {path.parent.relative_to(ROOT) for path in (ROOT / "pysignal").rglob("__init__.py")}
     assert {str(package / "__init__.py") for package in packages} <= set(names)
     scenarios = list((ROOT / "pysignal" / "conformance" / "scenarios").glob("*.json"))

@@ -94,10 +94,14 @@ class Intake:
         self._taken_count = self.delivery.posted
         self.cursor = self.taken
         if cold:
-            self.cursor = self.taken = None
-            self._open.clear()
-            self._ended.clear()
-            self._lists.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was heard: the server knows, or is to tell it again."""
+        self.cursor = self.taken = None
+        self._open.clear()
+        self._ended.clear()
+        self._lists.clear()
 
     def logged_in(self, cursor: str, recovered: bool, found: Iterable[InvitationFields]) -> None:
         """Note where a login has left the session.

@@ -13,6 +13,7 @@ import orjson
 
 from pysignal import text
 from pysignal.errors import DataTooLong, InvalidParameter
+from pysignal.shard import too_late
 
 # The largest message that a server takes (one that carries a list of invitees).
 MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -97,6 +98,8 @@ def _unwritable(params: dict[str, Any]) -> InvalidParameter:
         try:
             orjson.dumps(value)
         except orjson.JSONEncodeError:
+            if name == "invite_id":
+                raise too_late(None, None) from None  # no invitation has such an ID (SPEC §2)
             problem = "holds a lone surrogate; pass text that has a UTF-8 form"
             return _refusal(name, problem, params)
     raise AssertionError("each parameter alone can be written, all together cannot")

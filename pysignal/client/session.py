@@ -190,16 +190,16 @@ class RemoteSession(ListeningSession):
         self._go_offline(error, ())
         self._calls.fail_all(error, standing=True)
         connection = link.connection
-        if connection is not None:
-            call = self._calls.make("logout", {})
-            answer = call.future = self._loop.create_future()
-            answer.add_done_callback(asyncio.Future.exception)
-            self._calls.add(call, self._timeout_s)
-            try:
-                await asyncio.wait({answer, connection.over}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                connection.close()
-        self._finish(error)
+        try:
+            if connection is not None:
+                leaving = self._loop.create_task(self._calls.ask("logout", {}))
+                leaving.add_done_callback(_pass_over)
+                await asyncio.wait({leaving, connection.over}, return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done() and leaving.exception() is None:
+                    self._intake.forget()  # what it was told of is known to the server
+        finally:
+            self._finish(error)
+            link.abandon()
         await link.stop()
 
     async def __aenter__(self) -> Self:
@@ -399,6 +399,12 @@ class RemoteSession(ListeningSession):
     def __repr__(self) -> str:
         state = "online" if self.online else "offline"
         return f"<RemoteSession {self.user_id} device {self.device_id} {state}>"
+
+
+def _pass_over(task: asyncio.Task[Any]) -> None:
+    """Let nobody be told how a task has ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def _recording(base: type) -> Any:
     methods: dict[str, Any] = {"__init__": _keep_hear}
     for name, method in vars(base).items():
         # The event object has no counterpart in the scenarios: it says the same once more.
-        if name.startswith("on_") and name != "on_signaling_event":
+        if name.startswith("on_") and not name.startswith("on_signaling_event"):
             methods[name] = _reporter(name, [*inspect.signature(method).parameters][1:])
     return type(f"Recording{base.__name__}", (base,), methods)
 

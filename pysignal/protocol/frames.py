@@ -53,10 +53,13 @@ class Bad(Struct, frozen=True, gc=False):
     Attributes:
         id: its number, None where it has none.
         error: what to answer, as an object of JSON-RPC.
+        data: of an operation with a wrong parameter, its custom data: where that is too long, this
+            is what is told (SPEC §2).
     """
 
     id: int | None
     error: dict[str, Any]
+    data: str | None = None
 
 
 class Incoming(Struct, kw_only=True, gc=False):
@@ -216,7 +219,9 @@ def _diagnosed(value: Any) -> Bad:
     wrong = problem_of(params, value.get("params", {}), "params")
     if wrong is None:
         return _bad(number, INVALID_REQUEST, "it is no request of this protocol")
-    return Bad(number, to_wire(InvalidParameter(*wrong)))
+    given = value["params"].get("data") if isinstance(value.get("params"), dict) else None
+    data = given if isinstance(given, str) else None
+    return Bad(number, to_wire(InvalidParameter(*wrong)), data)
 
 
 def _bad(number: int | None, code: int, message: str) -> Bad:

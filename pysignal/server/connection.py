@@ -37,6 +37,7 @@ from pysignal.protocol.wire import Wire
 from pysignal.protocol.writing import event_fields, null_answer
 from pysignal.server.calls import Caller
 from pysignal.server.operations import answer, failed, refused, snapshot, wrong
+from pysignal.text import data as checked_data
 
 if TYPE_CHECKING:
     from pysignal.server.server import Server
@@ -65,7 +66,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._login: asyncio.Task[None] | None = None
         self._held: list[str] = []
-        self._is_closed = False
+        self._is_closed = self._is_leaving = False
         self._caller: Caller | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._bad = 0
@@ -166,9 +167,9 @@ class Connection:
         self._answer_login(request.id, session, params.cursor if recovered else None)
         for other in others:
             self._take(other)
-        for text in self._held:
+        for frame in self._held:
             if not self._is_closed:
-                self.received(text)
+                self.received(frame)
         self._held = []
 
     def _answer_login(self, number: int, session: ServedSession, cursor: str | None) -> None:
@@ -218,7 +219,15 @@ class Connection:
 
     def _refuse(self, bad: Bad) -> None:
         """Answer what is no request; a client that sends nothing else is sent away."""
+        if bad.data is not None:
+            try:
+                checked_data(bad.data, bytes_max=self._server.hub.limits.data_bytes_max)
+            except SignalingError as error:
+                self._post(refused(bad.id, error))
+                return
         self._post(wrong(bad))
+        if bad.error["code"] > 0:  # a request with a wrong parameter
+            return
         if self._bad == 0:
             self._forgiving = self._loop.call_later(_MINUTE_S, self._forgive)
         self._bad += 1
@@ -245,7 +254,7 @@ class Connection:
 
     def _log_out(self, session: ServedSession, request: m.Logout) -> None:
         async def log_out() -> bytes:
-            session.connection = None  # so that it is not told that it has ended
+            self._is_leaving = True
             await session.logout()
             return null_answer(request.id)
 
@@ -297,25 +306,25 @@ class Connection:
             except Exception:
                 log.exception("a request could not be carried out")
                 text = failed(number)
-            if close is None:
-                self._post(text)
-            elif not self._is_closed:
-                self.wire.send(text)
+            self._post(text)
+            if close is not None and self.session is not None:
+                self.session.outbox.flush()
                 self._close(close)
 
         task = self._loop.create_task(run())
         self._waiting[number] = task
-        task.add_done_callback(lambda ended: self._forget(number, ended))
+        task.add_done_callback(lambda ended: self._forget(number, ended, work))
 
-    def _forget(self, number: int, task: asyncio.Task[None]) -> None:
+    def _forget(self, number: int, task: asyncio.Task[None], work: Any) -> None:
+        work.close()  # it may have been cancelled before it began
         if self._waiting.get(number) is task:
             del self._waiting[number]
 
     # -- the end -----------------------------------------------------------------------------------
 
     def end(self, error: SignalingError, code: int) -> None:
-        """Say why, and close."""
-        if self._is_closed:
+        """Say why, and close; who has asked for a logout is answered instead."""
+        if self._is_closed or self._is_leaving:
             return
         if self.session is not None:
             ended = {

@@ -166,6 +166,9 @@ class Server:
         except BaseException:
             session._abandon()
             raise
+        if self._is_closed:
+            session.leave(HubClosed("the server is closing: connect again"))
+            raise HubClosed("the server is closing: connect again")
         self.sessions[user_id, device_id] = session
         return session, False
 

@@ -19,7 +19,6 @@ class Settings:
         waiting_bytes_max: the same in bytes.
         frame_bytes_max: the size of a frame that is taken, bytes.
         login_frame_bytes_max: the same before the login.
-        calls_max: requests of one connection that wait for their answers; more wait unread.
         ping_s: after how much silence a ping is sent, seconds.
         dead_s: after how much silence a connection is given up, seconds.
         close_s: how long the other side may take to answer a close, seconds.
@@ -34,7 +33,6 @@ class Settings:
     waiting_bytes_max: int = 1 << 20
     frame_bytes_max: int = 2 << 20
     login_frame_bytes_max: int = 4096
-    calls_max: int = 1024
     ping_s: float = 25.0
     dead_s: float = 60.0
     close_s: float = 5.0

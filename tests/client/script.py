@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from ears import Ear
 from simulation.loop import SimulationLoop
 
-from pysignal import ConnectionListener, RemoteSession
+from pysignal import ConnectionListener, RemoteSession, SignalingListener
 from pysignal.protocol.wire import Peer
 
 CLOSE_ABNORMAL = 1006
 EMPTY = {"now": 1_700_000_000_000, "open": [], "ended": []}
-
 
 
 def play(
@@ -200,10 +200,22 @@ class ScriptedServer:
     async def back(self, count: int | None = None) -> Line:
         """Wait until there is a new connection that has logged in."""
         count = len(self.lines) + 1 if count is None else count
-        while len(self.lines) < count or not self.line.sent:
+        while len(self.lines) < count or not self.line.sent:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.001)
         await turns()
         return self.line
+
+
+async def listening(
+    server: ScriptedServer, ear: SignalingListener | None = None, **options: Any
+) -> tuple[Any, Any]:
+    """Log a session in, with an ear."""
+    session = server.session(**options)
+    ear = ear or Ear()
+    session.add_signaling_listener(ear)
+    await session.login()
+    server.line.methods()
+    return session, ear
 
 
 class News(ConnectionListener):

@@ -137,7 +137,7 @@ async def test_a_call_that_was_never_sent_says_so() -> None:
     server.trouble = OSError("down")
     server.line.cut()
     await turns()
-    with pytest.raises(NotLoggedIn, match="not sent within 4 s.*nothing was changed"):
+    with pytest.raises(NotLoggedIn, match=r"not sent within 4 s.*nothing was changed"):
         await session.signaling.invite("bob")
     server.trouble = None
     line = await server.back()
@@ -250,7 +250,7 @@ async def test_a_logout_comes_behind_what_was_called_before_it() -> None:
 async def test_nothing_is_called_without_a_login() -> None:
     server = ScriptedServer()
     session = server.session()
-    with pytest.raises(NotLoggedIn, match="await session.login"):
+    with pytest.raises(NotLoggedIn, match=r"await session\.login"):
         await session.signaling.invite("bob")
     with pytest.raises(NotLoggedIn):
         await session.groups.join_group("g1")
@@ -371,7 +371,7 @@ def test_a_call_takes_effect_once_wherever_its_connection_is_cut(cuts: tuple[str
                 await asyncio.sleep(0)
                 line.cut()
             elif point == "answered":
-                while not server.effects:
+                while not server.effects:  # noqa: ASYNC110 - virtual time
                     await asyncio.sleep(0)
                 line.cut()
             elif point == "sent":

@@ -14,8 +14,8 @@ from client.script import (
     ScriptedServer,
     begin,
     event,
-    fields,
     fresh,
+    listening,
     play,
     recovered,
     turns,
@@ -25,7 +25,6 @@ from ears import Ear
 
 from pysignal import (
     GroupListener,
-    InvitationEnded,
     LimitExceeded,
     NotLoggedIn,
     SignalingEvent,
@@ -46,17 +45,6 @@ def standing(invite_id: str = "i1", **more: Any) -> dict[str, Any]:
         "position": 1, "ended_position": 0, "online_only": False, "parties_only": False,
         "no_deadline": False,
     } | more  # fmt: skip
-
-
-async def listening(
-    server: ScriptedServer, ear: SignalingListener | None = None, **options: Any
-) -> tuple[Any, Any]:
-    session = server.session(**options)
-    ear = ear or Ear()
-    session.add_signaling_listener(ear)
-    await session.login()
-    server.line.methods()
-    return session, ear
 
 
 @virtual
@@ -121,7 +109,10 @@ async def test_a_caller_has_the_answer_before_any_later_event_of_the_invitation(
     calling = asyncio.create_task(call())
     await turns()
     server.line.tell(
-        event("opened", "i0"), {"id": 1, "result": None}, event("accepted", "i1"), event("opened", "i2")
+        event("opened", "i0"),
+        {"id": 1, "result": None},
+        event("accepted", "i1"),
+        event("opened", "i2"),
     )
     await calling
     await turns()
@@ -148,6 +139,7 @@ async def test_many_answers_and_events_in_one_frame_keep_their_order() -> None:
         order.append(-number)
 
     calls = await begin(*(call(number) for number in range(1, 21)))
+    await turns()
     calls[4].cancel()
     messages: list[dict[str, Any]] = []
     for message in server.line.sent:
@@ -185,21 +177,37 @@ async def test_an_opening_that_was_heard_is_not_heard_again() -> None:
 
 
 @virtual
-async def test_a_cold_login_is_told_again() -> None:
+async def test_a_hot_login_after_a_lost_one_drops_repeats_and_a_cold_one_hears_them() -> None:
+    server = ScriptedServer()
+    session, ear = await listening(server)
+    server.line.event()
+    await turns()
+    for start, heard in (("hot", 0), ("cold", 1)):
+        ear.take()
+        server.line.cut(4409)
+        await turns()
+        assert not session.online
+        await session.login(start)
+        assert server.logins[-1].get("cursor") == ("i1-opened" if start == "hot" else None)
+        server.line.event(replayed=True)
+        await turns()
+        assert len(ear.take()) == heard
+    await session.logout()
+
+
+@virtual
+async def test_after_a_logout_it_is_the_server_that_knows_what_was_told() -> None:
     server = ScriptedServer()
     session, ear = await listening(server)
     server.line.event()
     await turns()
     await session.logout()
+    assert server.line.methods() == ["ack", "logout"]
     await session.login("hot")
+    assert "cursor" not in server.logins[-1]
     server.line.event(replayed=True)
     await turns()
-    assert len(ear.take()) == 1
-    await session.logout()
-    await session.login("cold")
-    server.line.event(replayed=True)
-    await turns()
-    assert len(ear.take()) == 1
+    assert len(ear.take()) == 2
     await session.logout()
 
 
@@ -433,173 +441,6 @@ async def test_events_of_ones_own_long_list_have_it_from_the_call() -> None:
     [accepted] = ear.events
     assert accepted.invitees == tuple(MANY)
     assert set(MANY) - set(accepted.pending) == {"user3"}
-    await session.logout()
-
-
-# -- handles ---------------------------------------------------------------------------------------
-
-
-async def invitation_of(server: ScriptedServer, session: Any) -> Any:
-    server.replies["invite"] = lambda message: {"invite_id": f"i{message['id']}"}
-    invitation = await session.signaling.invite("bob")
-    server.line.methods()
-    return invitation
-
-
-def told(number: int, kind: str, seq: int, **more: Any) -> dict[str, Any]:
-    params = {"follow": number, "event": fields(kind, seq=seq, **more)}
-    return {"method": "followed", "params": params}
-
-
-OUTCOME = {
-    "invite_id": "i1", "state": "completed", "reason": "", "statuses": {"bob": "accepted"},
-}  # fmt: skip
-
-
-@virtual
-async def test_an_outcome_waits_as_long_as_it_takes_and_over_connections() -> None:
-    server = ScriptedServer()
-    server.login = recovered
-    session, _ = await listening(server, call_timeout=2)
-    invitation = await invitation_of(server, session)
-    outcome = asyncio.create_task(invitation.outcome())
-    await asyncio.sleep(100)
-    assert "outcome" in server.line.methods()
-    server.line.cut()
-    line = await server.back(2)
-    [asked] = [each for each in line.sent if each["method"] == "outcome"]
-    last = fields("accepted", actor="bob", data="yes")
-    line.answer(asked["id"], OUTCOME | {"event": last})
-    found = await outcome
-    assert (found.status, found.accepted, found.data) == ("accepted", ["bob"], "yes")
-    assert found.event is not None
-    assert found.event.ends
-    await session.logout()
-
-
-@virtual
-async def test_waiting_outcomes_hold_up_no_other_call() -> None:
-    server = ScriptedServer()
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    outcomes = [asyncio.create_task(invitation.outcome()) for _ in range(600)]
-    await turns()
-    assert await session.signaling.invite("bob") == "i602"
-    for message in server.line.sent:
-        if message["method"] == "outcome":
-            server.line.answer(message["id"], OUTCOME | {"event": None})
-    assert {(await outcome).event for outcome in outcomes} == {None}
-    await session.logout()
-
-
-@virtual
-async def test_an_outcome_that_is_not_known_any_more_is_refused() -> None:
-    server = ScriptedServer()
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    outcome = asyncio.create_task(invitation.outcome())
-    await turns()
-    server.line.refuse(2, 8010, "not remembered")
-    with pytest.raises(InvitationEnded, match="not remembered"):
-        await outcome
-    await session.logout()
-
-
-@virtual
-async def test_the_end_of_the_session_fails_outcomes_and_iterations() -> None:
-    server = ScriptedServer()
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    outcome = asyncio.create_task(invitation.outcome())
-    step = asyncio.create_task(anext(aiter(invitation)))
-    await turns()
-    await session.logout()
-    for waiting in (outcome, step):
-        with pytest.raises(NotLoggedIn, match="logged out"):
-            await waiting
-    with pytest.raises(NotLoggedIn):
-        await invitation.outcome()
-    with pytest.raises(NotLoggedIn):
-        aiter(invitation)
-
-
-@virtual
-async def test_an_iteration_goes_on_over_connections_without_repeats() -> None:
-    server = ScriptedServer()
-    server.login = recovered
-    server.replies["follow"] = lambda _: None
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    seen: list[int] = []
-
-    async def follow() -> None:
-        async for each in invitation:
-            seen.append(each.seq)
-
-    following = asyncio.create_task(follow())
-    await turns()
-    server.line.tell(told(2, "opened", 1), told(2, "modified", 2))
-    await turns()
-    server.line.cut()
-    line = await server.back(2)
-    [asked] = [each for each in line.sent if each["method"] == "follow"]
-    assert asked["id"] == 2
-    assert asked["params"] == {"invite_id": "i1", "after": 2}
-    line.tell(told(2, "modified", 2), told(2, "modified", 3), told(2, "accepted", 4))
-    line.tell({"method": "follow_ended", "params": {"follow": 2}})
-    await following
-    assert seen == [1, 2, 3, 4]
-    assert len(session._calls) == 0
-    await session.logout()
-
-
-@virtual
-async def test_a_closed_iteration_lets_the_server_know() -> None:
-    server = ScriptedServer()
-    server.replies["follow"] = lambda _: None
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    async with aiter(invitation) as stream:
-        await turns()
-        server.line.tell(told(2, "opened", 1))
-        assert (await anext(stream)).seq == 1
-    await turns()
-    assert server.line.methods() == ["follow", "unfollow"]
-    server.line.tell(told(2, "modified", 2))
-    await turns()
-    assert len(session._calls) == 0
-    await session.logout()
-
-
-@virtual
-async def test_an_iteration_that_is_refused_says_so_at_its_first_step() -> None:
-    server = ScriptedServer()
-    session, _ = await listening(server)
-    invitation = await invitation_of(server, session)
-    stream = aiter(invitation)
-    step = asyncio.create_task(anext(stream))
-    await turns()
-    server.line.refuse(2, 8010, "not remembered")
-    with pytest.raises(InvitationEnded):
-        await step
-    await session.logout()
-
-
-@virtual
-async def test_an_iteration_that_is_not_read_ends_behind_what_found_room() -> None:
-    server = ScriptedServer()
-    server.replies["follow"] = lambda _: None
-    session, _ = await listening(server, queue_max=3)
-    invitation = await invitation_of(server, session)
-    stream = aiter(invitation)
-    await turns()
-    server.line.tell(*(told(2, "modified", seq) for seq in range(1, 7)))
-    await turns()
-    assert [(await anext(stream)).seq for _ in range(3)] == [1, 2, 3]
-    with pytest.raises(LimitExceeded):
-        await anext(stream)
-    assert session.online
-    assert server.line.methods() == ["follow", "unfollow"]
     await session.logout()
 
 

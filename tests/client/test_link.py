@@ -194,7 +194,7 @@ async def test_a_login_without_a_server_says_so_within_its_timeout() -> None:
 async def test_a_server_that_does_not_answer_the_login_is_told_apart() -> None:
     server = ScriptedServer()
     server.login = lambda _: None
-    with pytest.raises(NotLoggedIn, match="no login within 10 s: the server d.* not answer"):
+    with pytest.raises(NotLoggedIn, match=r"no login within 10 s: the server d.* not answer"):
         await server.session().login()
     assert server.line.code == 1000
 
@@ -289,7 +289,7 @@ async def test_pauses_double_up_to_a_bound_and_begin_anew_after_a_connection_tha
         pauses = []
         for _ in range(9):
             before, dials = loop.time(), server.dials
-            while server.dials == dials:
+            while server.dials == dials:  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(0.001)
             pauses.append(loop.time() - before)
         doubled = [min(PAUSE_FIRST_S * 2**n, PAUSE_MOST_S) for n in range(9)]

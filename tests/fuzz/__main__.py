@@ -1,7 +1,8 @@
-"""Fuzz the machine and the hub side by side against their models.
+"""Fuzz the machine and the hub against their models, and the protocol, side by side.
 
     make fuzz SECONDS=60
     make fuzz ARGS="build/fuzz/hub/crash-…"      run one input that failed
+    make fuzz ARGS="--only frames"                fuzz one of them
     make fuzz ARGS=--keep                        add what was found to the corpus of the tests
 
 New inputs go to build/fuzz. An input that fails stays there too, and is told with its operations.
@@ -49,6 +50,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--keep", action="store_true", help="merge what was found into the corpus")
     parser.add_argument("--over", choices=OVER, help="of a process: what it fuzzes")
+    parser.add_argument("--only", choices=OVER, help="leave out the others")
     parser.add_argument("rest", nargs="*", help="an input that failed")
     args = parser.parse_args()
     if args.over:
@@ -56,7 +58,7 @@ def main() -> int:
     if args.rest:
         return max(start(Path(file).parent.name, file).wait() for file in args.rest)
     running = []
-    for over in OVER:
+    for over in [args.only] if args.only else OVER:
         found, kept = FOUND / over, CORPUS / over
         found.mkdir(parents=True, exist_ok=True)
         if args.keep:

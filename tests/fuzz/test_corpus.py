@@ -1,4 +1,4 @@
-"""The inputs that the fuzzer kept: each is a history that goes as the model says."""
+"""The inputs that the fuzzer kept: each history goes as the model says, each frame is answered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fuzz.target import CORPUS, OVER, run_input
 
 
 @pytest.mark.parametrize("over", OVER)
-def test_every_kept_input_is_as_the_model_says(over: str) -> None:
+def test_every_kept_input_is_as_it_should_be(over: str) -> None:
     inputs = sorted((CORPUS / over).iterdir())
     assert len(inputs) > 20
     loop = asyncio.new_event_loop()
@@ -19,6 +19,6 @@ def test_every_kept_input_is_as_the_model_says(over: str) -> None:
             try:
                 run_input(over, path.read_bytes(), loop)
             except AssertionError as error:
-                raise AssertionError(f"{path} differs from the model") from error
+                raise AssertionError(f"{path} is not as it should be") from error
     finally:
         loop.close()

@@ -71,6 +71,11 @@ def test_a_change_of_a_group_is_read_as_it_was_written() -> None:
     assert fields_of(entry)["group"]["group_id"] == "crew"
 
 
+def test_what_has_no_room_in_an_entry_is_not_written() -> None:
+    with pytest.raises(ValueError, match="at most 255 bytes"):
+        of_request(request_with(lambda _: None, user="é" * 128))
+
+
 def test_an_entry_of_another_version_is_refused() -> None:
     entry = of_request(request_with(lambda _: "x"))
     for version in (0, 2, 255, ord("{")):
