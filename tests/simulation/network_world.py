@@ -392,6 +392,7 @@ class NetworkWorld(ClientActs):
         stopping = life.process.spawn(life.stop(), "stop")
         await self._until(stopping.done, "the server does not stop")
         stopping.result()
+        assert not life.hub._delivery.watchers, "handles are left"
         await asyncio.sleep(30)
         for process in self._all_processes():
             assert not process.failures, process.failures
