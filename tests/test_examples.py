@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SHOWS = {
     "call_server.py": "too late: it was cancelled",
     "durable_server.py": "amy's first call, asked again, is accepted and rings nobody",
+    "network.py": "amy: just a tunnel",
     "raise_hand.py": "hands up: ann, ben, cat",
     "video_call.py": "amy: bob accepted",
 }

@@ -87,8 +87,13 @@ class Call:
         if self.noted is not None:
             self.noted(result)
         if self.future is not None and not self.future.done():
-            self.answer_number = gate.answer()
+            self.reserve(gate)
             self.future.set_result(result)
+
+    def reserve(self, gate: Gate) -> None:
+        """Let the events that come from now on wait until the caller has been resumed."""
+        if not self.answer_number and self.future is not None and not self.future.done():
+            self.answer_number = gate.answer()
 
     def fail(self, error: SignalingError) -> None:
         """Take a refusal, or the end of waiting."""
@@ -243,6 +248,9 @@ class Calls:
         self._in_flight = 0
         for call in self._pending.values():
             call.in_flight = False
+            # What it did may be among the events that were missed: its caller comes before them.
+            if call.is_sent and call.is_changing:
+                call.reserve(self._gate)
         self._waiting = deque(self._pending.values())
         self._send_some()
 
