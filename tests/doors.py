@@ -61,10 +61,6 @@ EMBEDDED_ALONE = {
             test_a_call_from_another_thread_is_refused_with_a_hint
             test_calls_from_another_thread_are_refused_with_a_hint
         """,
-        "types of parameters are looked at before their contents": """
-            test_of_several_broken_rules_of_an_opening_the_first_is_told
-            test_of_several_broken_rules_on_an_invitation_the_first_is_told
-        """,
         "of a client that has missed more than is kept, only the rest is told": """
             test_who_was_too_slow_is_rung_once_for_each_invitation_after_a_hot_login
         """,
