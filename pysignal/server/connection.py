@@ -149,7 +149,8 @@ class Connection:
             return
         except Exception:
             log.exception("a login could not be carried out")
-            self.wire.send(failed(request.id))
+            if not self._is_closed:
+                self.wire.send(failed(request.id))
             self._close(CLOSE_GOING_AWAY, "the server has failed at this login")
             return
         if self._is_closed:
@@ -187,6 +188,8 @@ class Connection:
         session.outbox.send_again()
 
     def _refuse_login(self, number: int, error: SignalingError) -> None:
+        if self._is_closed:
+            return
         self.wire.send(refused(number, error))
         too_many = isinstance(error, LimitExceeded)
         self._close(CLOSE_TOO_MANY if too_many else CLOSE_UNAUTHORIZED, error.name)
