@@ -15,6 +15,7 @@ import orjson
 
 from pysignal.errors import (
     InvalidParameter,
+    KickedOff,
     LimitExceeded,
     NotLoggedIn,
     SignalingError,
@@ -25,6 +26,7 @@ from pysignal.protocol import messages as m
 from pysignal.protocol.frames import Bad, requests_in
 from pysignal.protocol.numbers import (
     CLOSE_GOING_AWAY,
+    CLOSE_KICKED,
     CLOSE_NORMAL,
     CLOSE_POLICY,
     CLOSE_SLOW,
@@ -191,8 +193,12 @@ class Connection:
         if self._is_closed:
             return
         self.wire.send(refused(number, error))
-        too_many = isinstance(error, LimitExceeded)
-        self._close(CLOSE_TOO_MANY if too_many else CLOSE_UNAUTHORIZED, error.name)
+        code = CLOSE_UNAUTHORIZED
+        if isinstance(error, LimitExceeded):
+            code = CLOSE_TOO_MANY
+        elif isinstance(error, KickedOff):
+            code = CLOSE_KICKED
+        self._close(code, error.name)
 
     def _too_late(self) -> None:
         self._close(CLOSE_UNAUTHORIZED, "no login came in time")

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from pysignal import text
 from pysignal.clock import Clock
-from pysignal.errors import HubClosed, InvalidParameter
+from pysignal.errors import HubClosed, InvalidParameter, KickedOff
 from pysignal.hub import Hub
 from pysignal.protocol.numbers import CLOSE_GOING_AWAY
 from pysignal.protocol.params import LoginParams
@@ -169,6 +169,8 @@ class Server:
         if self._is_closed:
             session.leave(HubClosed("the server is closing: connect again"))
             raise HubClosed("the server is closing: connect again")
+        if not session.online:  # it has come and gone in one turn
+            raise KickedOff("another login of the same device took its place")
         self.sessions[user_id, device_id] = session
         return session, False
 
