@@ -30,13 +30,43 @@ BOTH = frozenset(
     """.split()
 )
 
-# Tests in them that make no sense through the network, by what they are about.
-EMBEDDED_ALONE = frozenset(
-    """
-    test_of_several_broken_rules_of_an_opening_the_first_is_told
-    test_of_several_broken_rules_on_an_invitation_the_first_is_told
-    """.split()
-)
+# Tests in them that are of a session in the same process alone, by why that is.
+EMBEDDED_ALONE = {
+    name: why
+    for why, names in {
+        "an operation has taken effect before its first await, or within a number of turns": """
+            test_a8_calls_that_wait_their_turn_keep_their_order
+            test_a10_the_answers_of_a_list_stay_apart_for_everybody_who_hears
+            test_a_call_that_waited_has_its_result_before_its_session_hears_what_follows
+            test_a_listener_may_log_out_its_session_and_hears_nothing_more
+            test_a_listener_never_runs_inside_the_call_that_caused_the_event
+            test_a_login_that_is_given_up_while_it_waits_its_turn_comes_to_nothing
+            test_b3_a_login_rings_oldest_first_and_before_what_follows
+            test_b4_who_left_before_a_batch_was_handed_over_is_told_of_it
+            test_b6_a_listener_that_never_comes_back_delays_nobody
+            test_events_from_before_a_logout_are_not_heard_after_logging_in_again
+            test_no_listener_runs_inside_the_call_that_caused_the_event
+            test_the_same_device_again_replaces_the_older_session
+            test_what_has_no_deadline_and_was_not_handed_over_before_the_logout_rings_later
+            test_who_goes_between_collecting_and_handing_over_is_told_later
+        """,
+        "events are the very objects that others hear": """
+            test_an_iteration_yields_everything_own_operations_included
+        """,
+        "it is looked at how often the courier's task begins anew, or how a session is written": """
+            test_a_session_ends_with_the_block_that_holds_it
+            test_async_listeners_of_a_session_run_one_after_another_in_one_task
+        """,
+        "a session that has not logged in belongs to the hub's thread": """
+            test_a_call_from_another_thread_is_refused_with_a_hint
+            test_calls_from_another_thread_are_refused_with_a_hint
+        """,
+        "of a client that has missed more than is kept, only the rest is told": """
+            test_who_was_too_slow_is_rung_once_for_each_invitation_after_a_hot_login
+        """,
+    }.items()
+    for name in names.split()
+}
 
 
 class Trusting:

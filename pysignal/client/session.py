@@ -188,7 +188,6 @@ class RemoteSession(ListeningSession):
         link = self._link
         assert link is not None
         error = NotLoggedIn("the session has logged out: log in again")
-        self._tell_taken()
         self._go_offline(error, ())
         self._calls.fail_all(error, standing=True)
         connection = link.connection
@@ -337,12 +336,16 @@ class RemoteSession(ListeningSession):
         if connection is None:
             return
         waiting = None if self._courier is None else self._courier.oldest()
-        cursor = self._intake.settle(waiting)
+        self._intake.settle(waiting)
+        self._acknowledge(connection)
+        if self._intake.untaken:
+            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
+
+    def _acknowledge(self, connection: Connection) -> None:
+        cursor = self._intake.taken
         if cursor is not None and cursor != self._acknowledged:
             self._acknowledged = cursor
             connection.send(acknowledgement(cursor))
-        if self._intake.untaken:
-            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -357,6 +360,8 @@ class RemoteSession(ListeningSession):
         waiting = None if self._courier is None else self._courier.oldest()
         batched = self._take_batches()
         self._intake.miss([*missed, *batched, *([] if waiting is None else [waiting])])
+        if self._link is not None and self._link.connection is not None:
+            self._acknowledge(self._link.connection)  # so that nothing else is rung again
         self._close_courier()
         self.online = False
         self._end = error

@@ -483,7 +483,7 @@ def test_everything_is_heard_once_and_in_order_through_a_storm_of_cuts() -> None
         assert slow.heard == wanted, seed
         await session.logout()
 
-    for seed in range(10):
+    for seed in range(4):
         play(scene, seed, seed=seed)
 
 
