@@ -173,6 +173,16 @@ cdef class SocketWire:
         self.write(CLOSE, code.to_bytes(2, "big") + reason.encode()[:SHORT_MAX - 2])
         self.patience = self.loop.call_later(self.close_s, self.transport.abort)
 
+    def hold(self):
+        """Read nothing more for now."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self):
+        """Read again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def abort(self):
         """End the connection at once."""
         self.transport.abort()
