@@ -536,4 +536,6 @@ class TestFewWaits:
             amy.request("outcome", invite_id=name)
         assert (await amy.ask("outcome", invite_id=name))["code"] == 7008
         assert await amy.ask("cancel", invite_id=name) is None
+        for _ in range(5):
+            await asyncio.sleep(0)
         assert (await amy.ask("outcome", invite_id=name))["state"] == "cancelled"
