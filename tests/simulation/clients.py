@@ -124,7 +124,7 @@ class Client:
             token,
             device_id=device,
             call_timeout=self.timeout_s,
-            queue_max=rng.choice([4, 1024, 1024]),
+            queue_max=rng.choice([1, 3, 1024]),
             rng=rng,
             dial=lambda peer: world.network.dial(self.process, peer),
         )
@@ -163,8 +163,8 @@ class Client:
             with world.noting():
                 self.take(event)
             world.react(self, event)
-            if world.rng.random() < 0.2:
-                await asyncio.sleep(world.rng.choice([0, 0.001, 0.3]))
+            if world.rng.random() < 0.4:
+                await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
     def take(self, event: SignalingEvent) -> None:
         """Judge an event, also by what the client has asked for itself."""
@@ -216,8 +216,8 @@ class QueuedEar(SignalingListener):
             assert client.session.online, f"{client} is called after its end: {words(event)}"
             client.take(event)
         world.react(client, event)
-        if world.rng.random() < 0.3:
-            await asyncio.sleep(world.rng.choice([0, 0.001, 0.5]))
+        if world.rng.random() < 0.4:
+            await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
 
 class ConnectionEar(ConnectionListener):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ABNORMAL = 1006
 
 # Frames that wait for a slow reader before the sender is told to pause.
-ROOM = 3
+ROOM = 1
 
 # How long either side waits for the other's close, and a server for a sign of life, seconds.
 PATIENCE_S = 5.0
@@ -204,7 +204,7 @@ class Link:
 
     def stall(self) -> None:
         """Let one side read nothing for now."""
-        self.network.rng.choice([self.client, self.server]).incoming.stall()
+        self.network.rng.choice([self.client, self.client, self.server]).incoming.stall()
 
     def go_on(self) -> None:
         """Let both sides read again."""
