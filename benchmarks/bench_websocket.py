@@ -76,12 +76,12 @@ def test_life_cycles(measure: Measure, network: Network, depth: int) -> None:
         ours = Cycles(server, pairs, depth, measure.operations(CYCLES[depth]))
         theirs = Cycles(relay, pairs, depth, measure.operations(SOCKETIO_CYCLES))
         in_turn(measure, ROUNDS, theirs.run, ours.run)
-    what = f"life cycles, network, {depth} in flight a pair"
+    what = f"life cycles, network, {depth} a pair"
     row = Row(what, 2 * pairs, PER_SECOND, ours.per_cpu_s, {RIVAL: theirs.per_cpu_s})
     measure.add(row)
     measure.figure(f"ws_cycles_per_cpu_s_depth{depth}", row)
     measure.figure(f"ws_vs_socketio_depth{depth}", row, faster_than=RIVAL)
-    what = f"the same a second that passes, {depth} in flight"
+    what = f"the same, a second that passes, {depth} a pair"
     measure.add(Row(what, 2 * pairs, PER_SECOND, ours.per_s, {RIVAL: theirs.per_s}))
 
 
@@ -96,7 +96,7 @@ def test_durable_life_cycles(measure: Measure, network: Network, folder: Path) -
         ours = Cycles(durable, pairs, depth, count)
         memory = Cycles(server, pairs, depth, count)
         in_turn(measure, ROUNDS, memory.run, ours.run)
-    what = f"durable life cycles, network, {depth} in flight a pair"
+    what = f"durable life cycles, network, {depth} a pair"
     rivals = {"no journal": memory.per_cpu_s}
     row = measure.add(Row(what, 2 * pairs, PER_SECOND, ours.per_cpu_s, rivals))
     measure.figure("ws_durable_vs_memory_depth8", row, faster_than="no journal")

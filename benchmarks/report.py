@@ -11,7 +11,7 @@ from measure import BYTES, COUNT, KIB, PER_SECOND, SHARE, TIMES, Row, spread
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 124
+WIDTH = 136
 
 
 def print_table(rows: list[Row], notes: list[str], reporter: pytest.TerminalReporter) -> None:

@@ -55,7 +55,8 @@ class Invitation(str):
             invite_id: its ID.
             actor: who asks for the outcome and cancels.
         """
-        handle = super().__new__(cls, invite_id)
+        kind = cls if cls is not Invitation else getattr(actor, "_handle", cls)
+        handle: Self = super().__new__(kind, invite_id)
         handle._actor = actor
         return handle
 

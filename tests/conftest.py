@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from doors import BOTH, DOORS, EMBEDDED_ALONE, network_door
 
 from pysignal import Hub, Limits, VirtualClock
 from pysignal.engine.machine import Machine
@@ -32,11 +33,29 @@ def limits() -> Limits:
     return Limits()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of sessions through both doors."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    name = metafunc.definition.originalname
+    if "door" in metafunc.fixturenames and module in BOTH and name not in EMBEDDED_ALONE:
+        metafunc.parametrize("door", DOORS, indirect=True)
+
+
 @pytest.fixture
-async def hub(clock: VirtualClock, limits: Limits) -> AsyncIterator[Hub]:
+def door(request: pytest.FixtureRequest) -> str:
+    """The way to `hub`: in the same process, or through the network."""
+    return str(getattr(request, "param", "embedded"))
+
+
+@pytest.fixture
+async def hub(clock: VirtualClock, limits: Limits, door: str) -> AsyncIterator[Hub]:
     """A hub on the virtual clock; no task is left when it is closed."""
     async with Hub(clock=clock, limits=limits) as hub:
-        yield hub
+        if door == "embedded":
+            yield hub
+        else:
+            async with network_door(hub, clock) as behind:
+                yield behind
     await asyncio.sleep(0)
     left = {task for task in asyncio.all_tasks() if "TestRunner" not in repr(task)}
     left.discard(asyncio.current_task())  # type: ignore[arg-type]

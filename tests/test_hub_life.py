@@ -185,6 +185,7 @@ async def test_a_broken_iteration_leaves_nothing_behind(hub: Hub, clock: Virtual
     for _ in range(20):
         async for _event in invitation:
             break
+    await clock.settle()
     assert (hub.stats()["watches"], len(amy._watches)) == (0, 0)
 
 

@@ -58,6 +58,7 @@ async def test_a_kicked_session_may_log_in_again_and_kicks_the_other(
 ) -> None:
     first, _ = await join(hub, "bob")
     second, _ = await join(hub, "bob")
+    await clock.settle()
     ears = ConnectionEar(), ConnectionEar()
     first.add_connection_listener(ears[0])
     second.add_connection_listener(ears[1])

@@ -26,7 +26,8 @@
 #define DATA_BYTES 64
 #define STALLED_S 60.0
 #define STRAY_S 0.05          /* what comes twice has come by then */
-#define ACK_S 1.0
+#define ACK_S 1.0             /* our client says how far it has come after so long, or so many events */
+#define ACK_EVENTS 128
 #define WITNESS_EVERY 100     /* users in a class; one of so many reads all, the others count */
 
 enum { ASKED = 1, RUNG = 2, ANSWERED = 4, TOLD = 8, ALL = 15 };
@@ -190,6 +191,7 @@ static void pysignal_message(connection *c, text m) {
     if (method.at) {
         if (is(method, "group_event")) return;
         if (!is(method, "event")) WRONG(c, m, "an unexpected notification");
+        c->untold++;
         if (class.needle) { hear_class_event(c, m); return; }
         text kind = value(m, "\"kind\":");
         bool is_opening = is(kind, "opened");
@@ -212,7 +214,7 @@ static void acknowledge(connection *c, text in) {
     for (const char *at = in.at + in.size; (at = memrchr(in.at, 'u', (size_t)(at - in.at)));) {
         if (at - 2 < in.at || memcmp(at - 2, key, sizeof key - 1)) continue;
         text cursor = value((text){at - 2, (size_t)(in.at + in.size - at + 2)}, key);
-        c->acked = now;
+        c->acked = now, c->untold = 0;
         say(c, "{\"jsonrpc\":\"2.0\",\"method\":\"ack\",\"params\":{\"cursor\":\"%.*s\"}}", (int)cursor.size, cursor.at);
         return;
     }
@@ -230,9 +232,9 @@ static void pysignal_arrived(connection *c, text in) {
     else {
         uint32_t found = count(in, class.needle);
         if (found != count(in, "\"method\":")) WRONG(c, in, "an event of another kind");
-        c->heard += found, class.heard += found;
+        c->heard += found, class.heard += found, c->untold += found;
     }
-    if (c->state == ONLINE && now - c->acked >= ACK_S) acknowledge(c, in);
+    if (c->untold >= ACK_EVENTS || (c->untold && now - c->acked >= ACK_S)) acknowledge(c, in);
 }
 
 /* -- socket.io ------------------------------------------------------------------------------------------- */

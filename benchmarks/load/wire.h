@@ -34,7 +34,8 @@ typedef struct {
     buffer rest, messages, out;       /* a frame that isn't whole; what is said in this turn, and its frames */
     uint32_t said;
     bool is_dirty;
-    double acked;                     /* when it last told how far it has come */
+    double acked;                     /* when it last told how far it has come, and what it heard since */
+    uint32_t untold;
     uint32_t heard, answers, seq;     /* in a class */
     bool awaits, reads_all;
     uint8_t slot_of[IDS];             /* which call a request belongs to */

@@ -159,10 +159,22 @@ class Calls:
         return await self._wait(call, self._timeout_s)
 
     async def stay(self, method: str, params: dict[str, Any]) -> Any:
-        """Make a call that is answered when something has happened, and return its result."""
+        """Make a call that is answered when something has happened, and return its result.
+
+        Who stops waiting takes it back: there is nothing that it could change.
+        """
         call = self.make(method, params)
         call.is_changing = call.takes_place = False
-        return await self._wait(call, None)
+        try:
+            return await self._wait(call, None)
+        except asyncio.CancelledError:
+            self.take_back(call)
+            raise
+
+    def take_back(self, call: Call) -> None:
+        """Forget a call that waits for an invitation, and let the server forget it."""
+        if self.drop(call) and call.is_sent and self._line is not None:
+            self.add(self.make("unfollow", {"follow": call.number}), self._timeout_s)
 
     def make(self, method: str, params: dict[str, Any], kind: type[Call] = Call) -> Call:
         """Make a call; `add` lets it go."""

@@ -130,7 +130,5 @@ def follow(session: RemoteSession, invite_id: str) -> EventStream:
 
 def unfollow(session: RemoteSession, call: Following) -> None:
     """Stop following, and let the server know where it was asked."""
-    was_sent = call.is_sent
     call.is_open = False
-    if session._calls.drop(call) and was_sent and session.online:
-        session._calls.add(session._calls.make("unfollow", {"follow": call.number}))
+    session._calls.take_back(call)

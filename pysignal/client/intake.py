@@ -236,15 +236,14 @@ class Intake:
         """How many messages wait for `settle`."""
         return len(self._told)
 
-    def settle(self, waiting: Event | Call | None) -> str | None:
-        """Note what has been handed over; returns the cursor of the last of it.
+    def settle(self, waiting: Event | Call | None) -> None:
+        """Note what has been handed over.
 
         Args:
             waiting: the first item that waits for the session's courier, or None.
         """
         if not self.delivery.is_ready:  # else a batch may wait
             self._settle(() if waiting is None else (waiting,))
-        return self.taken
 
     def miss(self, missed: Sequence[Event | Call]) -> None:
         """Go back to before the first item that was missed; what follows will be told again.

@@ -7,6 +7,7 @@ be sent at all is refused here as the hub would, before anything leaves.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -83,18 +84,44 @@ def _problem(value: object, level: int) -> str:
 
 
 def _refusal(name: str, problem: str, params: dict[str, Any]) -> InvalidParameter:
-    """The error for a parameter; data over the limit comes before it and is raised (SPEC §2)."""
-    data = params.get("data")
-    if name != "data" and isinstance(data, str):
-        text.data(data)
+    """The error for a parameter; what is wrong with those before it is raised (SPEC §2)."""
+    for other, value in params.items():
+        if other == name:
+            break
+        check = _CHECKS.get(other)
+        if check is not None:
+            check(value)
     return InvalidParameter(name, problem)
+
+
+def _check_invitee(value: object) -> None:
+    if not isinstance(value, (list, tuple)):
+        text.user_id(value, "invitee")
+    elif not text.user_ids(value, "invitee"):
+        raise InvalidParameter("invitee", "the list is empty: name at least one user")
+
+
+def _check_bool(value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidParameter("online_user_only", f"True or False, not {value!r}")
+
+
+# What a server would say of a parameter, where a later one keeps the request from being sent.
+_CHECKS: Final[dict[str, Callable[[Any], object]]] = {
+    "data": text.data,
+    "invitee": _check_invitee,
+    "group_id": text.group_id,
+    "invitee_list": lambda value: text.user_ids(value, "invitee_list"),
+    "online_user_only": _check_bool,
+    "invite_id": lambda value: text.exact(value, "invite_id"),
+}
 
 
 def _unwritable(params: dict[str, Any]) -> InvalidParameter:
     """The error for the first parameter that has no form in UTF-8."""
     for name, value in params.items():
         if name == "data":
-            text.data(value)
+            text.data(value)  # too long comes before what it holds
         try:
             orjson.dumps(value)
         except orjson.JSONEncodeError:

@@ -22,7 +22,7 @@ from pysignal.client.calls import Calls
 from pysignal.client.connection import Connection, Dial
 from pysignal.client.gate import Gate
 from pysignal.client.groups import RemoteGroups
-from pysignal.client.handle import Following, unfollow
+from pysignal.client.handle import Following, RemoteInvitation, unfollow
 from pysignal.client.intake import Intake
 from pysignal.client.link import Ending, Link, Random, Token
 from pysignal.client.parameters import acknowledgement
@@ -84,6 +84,7 @@ class RemoteSession(ListeningSession):
 
     signaling: RemoteSignaling
     groups: RemoteGroups
+    _handle = RemoteInvitation  # what `Invitation(invite_id, session)` makes
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class RemoteSession(ListeningSession):
         self._dial = dial_to(url, ssl_context) if dial is None else dial
         self._timeout_s = call_timeout
         self._rng: Random = random.SystemRandom() if rng is None else rng
-        self._client = f"{self._rng.getrandbits(64):016x}"
+        self._client = ""  # made up for each login; connections after it are the same client's
         self._thread: int | None = None
         self._loop: asyncio.AbstractEventLoop
         self._link: Link | None = None
@@ -149,6 +150,7 @@ class RemoteSession(ListeningSession):
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._start = start
+        self._client = f"{self._rng.getrandbits(64):016x}"
         self._acknowledged = None
         self._intake.begin(start == "cold")
         entering = self._entering = self._loop.create_future()
@@ -186,7 +188,6 @@ class RemoteSession(ListeningSession):
         link = self._link
         assert link is not None
         error = NotLoggedIn("the session has logged out: log in again")
-        self._tell_taken()
         self._go_offline(error, ())
         self._calls.fail_all(error, standing=True)
         connection = link.connection
@@ -208,6 +209,8 @@ class RemoteSession(ListeningSession):
     async def __aexit__(self, *_: object) -> None:
         if self.online:
             await self.logout()
+        if self._courier is not None:  # a listener may never come back by itself
+            await self._courier.stop({asyncio.current_task()})
 
     async def sync(self) -> None:
         """Wait until what the server had to tell before this call has been handed over.
@@ -333,12 +336,16 @@ class RemoteSession(ListeningSession):
         if connection is None:
             return
         waiting = None if self._courier is None else self._courier.oldest()
-        cursor = self._intake.settle(waiting)
+        self._intake.settle(waiting)
+        self._acknowledge(connection)
+        if self._intake.untaken:
+            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
+
+    def _acknowledge(self, connection: Connection) -> None:
+        cursor = self._intake.taken
         if cursor is not None and cursor != self._acknowledged:
             self._acknowledged = cursor
             connection.send(acknowledgement(cursor))
-        if self._intake.untaken:
-            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -353,6 +360,8 @@ class RemoteSession(ListeningSession):
         waiting = None if self._courier is None else self._courier.oldest()
         batched = self._take_batches()
         self._intake.miss([*missed, *batched, *([] if waiting is None else [waiting])])
+        if self._link is not None and self._link.connection is not None:
+            self._acknowledge(self._link.connection)  # so that nothing else is rung again
         self._close_courier()
         self.online = False
         self._end = error

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pysignal.errors import (
+    HubClosed,
     InvalidParameter,
+    KickedOff,
     LimitExceeded,
     NotLoggedIn,
+    OutcomeUnknown,
     SignalingError,
     TokenExpired,
 )
@@ -25,6 +28,7 @@ from pysignal.protocol import messages as m
 from pysignal.protocol.frames import Bad, requests_in
 from pysignal.protocol.numbers import (
     CLOSE_GOING_AWAY,
+    CLOSE_KICKED,
     CLOSE_NORMAL,
     CLOSE_POLICY,
     CLOSE_SLOW,
@@ -49,6 +53,14 @@ log = logging.getLogger("pysignal.server")
 HELD_MAX: Final = 64
 
 _MINUTE_S: Final = 60.0
+
+# How a refused login is closed, where it is not for what it has shown.
+_CLOSES: Final = {
+    HubClosed.code: CLOSE_GOING_AWAY,
+    KickedOff.code: CLOSE_KICKED,
+    LimitExceeded.code: CLOSE_TOO_MANY,
+    OutcomeUnknown.code: CLOSE_GOING_AWAY,
+}
 
 
 class Connection:
@@ -149,7 +161,8 @@ class Connection:
             return
         except Exception:
             log.exception("a login could not be carried out")
-            self.wire.send(failed(request.id))
+            if not self._is_closed:
+                self.wire.send(failed(request.id))
             self._close(CLOSE_GOING_AWAY, "the server has failed at this login")
             return
         if self._is_closed:
@@ -187,9 +200,10 @@ class Connection:
         session.outbox.send_again()
 
     def _refuse_login(self, number: int, error: SignalingError) -> None:
+        if self._is_closed:
+            return
         self.wire.send(refused(number, error))
-        too_many = isinstance(error, LimitExceeded)
-        self._close(CLOSE_TOO_MANY if too_many else CLOSE_UNAUTHORIZED, error.name)
+        self._close(_CLOSES.get(error.code, CLOSE_UNAUTHORIZED), error.name)
 
     def _too_late(self) -> None:
         self._close(CLOSE_UNAUTHORIZED, "no login came in time")

@@ -142,10 +142,9 @@ class Server:
             (session, whether it goes on as if nothing had happened).
 
         Raises:
-            InvalidParameter, LimitExceeded, HubClosed, OutcomeUnknown.
+            InvalidParameter, LimitExceeded, HubClosed, KickedOff, OutcomeUnknown.
         """
-        if self._is_closed:
-            raise HubClosed("the server is closing: connect again")
+        self._require_open()
         user_id = text.user_id(user_id, "user_id")
         device_id = text.device_id(params.device_id, "device_id")
         client = text.device_id(params.client, "client")
@@ -166,11 +165,18 @@ class Server:
         except BaseException:
             session._abandon()
             raise
-        if self._is_closed:
-            session.leave(HubClosed("the server is closing: connect again"))
-            raise HubClosed("the server is closing: connect again")
+        session.require_online()  # another login of the device may have come meanwhile
+        try:
+            self._require_open()
+        except HubClosed as error:
+            session.leave(error)
+            raise
         self.sessions[user_id, device_id] = session
         return session, False
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise HubClosed("the server is closing: connect again")
 
     def cursor_of(self, session: ServedSession) -> str:
         """The cursor of a session that has heard nothing yet."""

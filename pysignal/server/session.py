@@ -58,6 +58,11 @@ class ServedSession(Session):
         """
         await self.hub._log_in(self, start == "cold", told)
 
+    def require_online(self) -> None:
+        """Raise why the session is not online any more, if it is not."""
+        if not self.online:
+            raise (self._end or NotLoggedIn("the session has ended")).again()
+
     # -- connections -------------------------------------------------------------------------------
 
     def attach(self, connection: Connection) -> None:

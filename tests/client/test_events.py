@@ -293,13 +293,11 @@ async def test_a_listener_that_is_too_slow_ends_the_session_and_a_hot_login_catc
     assert "logout" not in server.line.methods()
     with pytest.raises(NotLoggedIn, match="slow listener"):
         await session.signaling.invite("bob")
-    server.login = lambda params: fresh(
-        params, recovered=True, snapshot=None, cursor=params["cursor"]
-    )
     await asyncio.sleep(2)
     heard = list(slow.heard)
     await session.login("hot")
-    cursor = server.logins[-1]["cursor"]
+    assert server.logins[0]["client"] != server.logins[1]["client"], "it has not gone on"
+    cursor = server.logins[1]["cursor"]
     first = 0 if cursor == "c0" else int(cursor[1]) + 1
     for number in range(first, 8):
         server.line.event(invite_id=f"i{number}")
@@ -485,7 +483,7 @@ def test_everything_is_heard_once_and_in_order_through_a_storm_of_cuts() -> None
         assert slow.heard == wanted, seed
         await session.logout()
 
-    for seed in range(10):
+    for seed in range(4):
         play(scene, seed, seed=seed)
 
 

@@ -162,7 +162,12 @@ async def test_a_token_that_has_expired_ends_the_session_where_it_is_a_text() ->
 @virtual
 async def test_a_refused_login_raises_what_the_server_says() -> None:
     server = ScriptedServer()
-    for code, kind in ((7008, LimitExceeded), (6206, SignalingError), (70009, SignalingError)):
+    for code, kind in (
+        (7008, LimitExceeded),
+        (6206, SignalingError),
+        (6208, KickedOff),
+        (70009, SignalingError),
+    ):
         server.login = lambda _, code=code: refusal(0, code, f"refused by {code}")
         session = server.session()
         with pytest.raises(kind, match=f"refused by {code}") as caught:
@@ -171,7 +176,7 @@ async def test_a_refused_login_raises_what_the_server_says() -> None:
         assert not session.online
         with pytest.raises(NotLoggedIn):
             await session.signaling.invite("bob")
-    assert server.dials == 3
+    assert server.dials == 4
 
 
 @virtual

@@ -230,6 +230,7 @@ async def test_a3_only_a_session_that_is_logged_in_as_the_invitee_accepts(
     never = hub.session("bob", "3")
     await refusal(hub, never.signaling.accept(name), 6014)
     replaced, _ = await join(hub, "bob", "1")
+    await clock.settle()
     await refusal(hub, bob.signaling.accept(name), 6014)
     await replaced.logout()
     await refusal(hub, replaced.signaling.accept(name), 6014)

@@ -154,9 +154,7 @@ class ClientActs:
             users = rng.sample(others, rng.choice([1, 1, 2]))
             if name == "invite":
                 return Called(client, "invite", data, "", life), (
-                    lambda who, **more: who.session.signaling.invite(
-                        users, data, **options, **more
-                    )
+                    lambda who, **more: who.session.signaling.invite(users, data, **options, **more)
                 )
             notify = rng.choice(["members", "members", "parties"])
             return Called(client, "invite_in_group", data, "", life), (
@@ -308,4 +306,3 @@ class ClientActs:
             self.crashes -= 1
             self.trace.note("server", "stops")
             self.stop_life()
-

@@ -115,7 +115,9 @@ def judge_calls(world: NetworkWorld) -> None:
     Raises:
         AssertionError: one is not.
     """
-    waits = [called for called in world.calls if called.result is None and not called.client.is_gone]
+    waits = [
+        called for called in world.calls if called.result is None and not called.client.is_gone
+    ]
     assert not waits, f"never resolved: {waits}"
     twice = {key: count for key, count in world.effects.items() if count > 1 and key[2][:1] == "d"}
     # A deadline and a lifetime tell the data of the invitation again.

@@ -329,7 +329,9 @@ class NetworkWorld(ClientActs):
     def _stops(self) -> bool:
         return self.stopping is not None and not self.stopping.done()
 
-    async def _until(self, is_so: Callable[[], bool], problem: str, patience_s: float = 100) -> None:
+    async def _until(
+        self, is_so: Callable[[], bool], problem: str, patience_s: float = 100
+    ) -> None:
         until_ns = self.loop.now_ns + round(patience_s * 1e9)
         pause_s = 0.0
         while not is_so():
