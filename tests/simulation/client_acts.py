@@ -100,7 +100,9 @@ class ClientActs:
         rng = self.rng
         if self.life is not None and rng.random() < 0.7:
             machine = self.life.hub.shard.machine
-            found = (machine.opened_by if name in ("cancel", "modify") else machine.pending_of)(user)
+            found = (machine.opened_by if name in ("cancel", "modify") else machine.pending_of)(
+                user
+            )
             if found:
                 return str(rng.choice(found).invite_id)
         known = list(self.known)[-6:]

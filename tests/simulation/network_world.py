@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-import gc
 import random
 import warnings
 from collections import Counter

@@ -1,6 +1,6 @@
 """A network in memory: connections that are slow, break at any point, or die in silence.
 
-What it keeps is what TCP keeps: within a connection, each way, frames arrive in order and each once;
+What it keeps is what TCP keeps: within a connection, each way, frames arrive in order, each once;
 between connections there is no order. All else is drawn: how long a frame travels, where a
 connection breaks and how much of what was under way is lost with it, who learns of that and when,
 who reads too slowly. An end that is never told has to find out by itself.
