@@ -258,7 +258,8 @@ class NetworkWorld(ClientActs):
         Raises:
             AssertionError: a promise was broken; the message tells which.
         """
-        with _coroutines_may_die(), self._tuned(), _without_collector(), _log_to(self):  # type: ignore[arg-type]
+        told: Any = self
+        with _coroutines_may_die(), self._tuned(), _without_collector(), _log_to(told):
             try:
                 self.loop.run_until_complete(self._live())
             finally:
