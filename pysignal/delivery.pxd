@@ -50,6 +50,7 @@ cdef class Delivery:
     cdef list by_number         # Account or None, by number of the user in the engine
     cdef list batching          # sessions with a batch
     cdef uint64_t turn          # drains so far
+    cdef uint64_t position      # commit position of the last event that was queued
     cdef bint let_run           # a queue of this drain should be read before it goes on
 
     cdef int post_to_parties(self, Event event, uint64_t rests_on) except -1

@@ -167,6 +167,8 @@ cdef class Delivery:
             acting: the session among them that hears nothing, or None.
             rests_on: how many records of the journal must be durable first.
         """
+        if isinstance(item, Call):
+            (<Call>item).position = self.position
         self.append(item, receivers, acting, rests_on)
 
     def post_event(self, Event event not None, list audience not None, uint64_t rests_on):
@@ -178,6 +180,7 @@ cdef class Delivery:
             rests_on: how many records of the journal must be durable first.
         """
         cdef Receiver acting = None
+        self.position = event.position
         if event.device_number:
             acting = self.acting(event, self.account_of(event.actor_number, event.actor))
         self.append(event, NOBODY if is_unheard(event) else audience, acting, rests_on)
@@ -187,6 +190,7 @@ cdef class Delivery:
         cdef Account inviter, invitee
         cdef Receiver acting = None
         cdef Entry entry
+        self.position = event.position
         if is_unheard(event):
             self.append(event, NOBODY, None, rests_on)
             return 0

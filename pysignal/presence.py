@@ -308,6 +308,9 @@ class Presence:
         untold.intersection_update(known)
         device.left_ms = now_ms
         device.left_position = self._machine.position
+        heard = session._heard_up_to()
+        if heard is not None:
+            device.left_position = min(device.left_position, heard)
         device.session = None
         session.online = False
         self.online_count -= 1

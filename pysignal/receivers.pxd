@@ -82,3 +82,4 @@ cdef class Call:
     cdef readonly str name
     cdef readonly tuple args
     cdef readonly str group_id
+    cdef readonly uint64_t position

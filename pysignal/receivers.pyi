@@ -76,4 +76,5 @@ class Call:
     name: str
     args: tuple[Any, ...]
     group_id: str
+    position: int
     def __init__(self, name: str, args: tuple[Any, ...], group_id: str) -> None: ...

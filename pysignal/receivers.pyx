@@ -302,6 +302,9 @@ cdef class Call:
         name: the method of `Receiver._call_back`.
         args: its arguments.
         group_id: the group that it is about.
+
+    Attributes:
+        position: of the last commit that was queued for delivery before it.
     """
 
     def __init__(self, str name, tuple args, str group_id):

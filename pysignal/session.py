@@ -113,6 +113,13 @@ class Session(ListeningSession):
         groups = self.hub.shard.groups
         return not info.parties_only and groups.is_member(info.group_id, self.user_id)
 
+    def _heard_up_to(self) -> int | None:
+        """The commit position up to which it has heard everything; None for all but what is lost.
+
+        What is lost is told by name to who takes it offline; a session far away may not know all.
+        """
+        return None
+
     def _ended(self, error: SignalingError, callback: str = "") -> None:
         """Note that the session is offline; called by the hub once it is.
 

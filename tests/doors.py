@@ -61,9 +61,6 @@ EMBEDDED_ALONE = {
             test_a_call_from_another_thread_is_refused_with_a_hint
             test_calls_from_another_thread_are_refused_with_a_hint
         """,
-        "of a client that has missed more than is kept, only the rest is told": """
-            test_who_was_too_slow_is_rung_once_for_each_invitation_after_a_hot_login
-        """,
     }.items()
     for name in names.split()
 }

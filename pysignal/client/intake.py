@@ -176,6 +176,10 @@ class Intake:
         if len(users) > INVITEES_INLINE_MAX and invite_id not in self._lists:
             self._keep_list(event_from(opened(invite_id, inviter, group_id, users, users)))
 
+    def told(self, invite_id: str) -> None:
+        """Note that the user was told of an invitation by a push: it does not ring any more."""
+        self._note_opening(invite_id, True)
+
     def _keep_list(self, opening: Event) -> None:
         self._lists[opening.invite_id] = opening
         if len(self._lists) > LISTS_MAX:

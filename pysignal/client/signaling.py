@@ -148,7 +148,9 @@ class RemoteSignaling:
             if not isinstance(value, (list, tuple) if name == "invitee_list" else str):
                 raise InvalidParameter("info", f"{name}: pass a SignalingInfo")
         await self._session._calls.ask(
-            "add_invited_signaling", {"info": told, "request_id": request_id}
+            "add_invited_signaling",
+            {"info": told, "request_id": request_id},
+            noted=lambda _: self._session._intake.told(info.invite_id),
         )
 
     def add_signaling_listener(self, listener: SignalingListener) -> None:

@@ -255,9 +255,9 @@ class Connection:
         self._post(refused(request.id, InvalidParameter("login", "the connection is logged in")))
 
     def _acknowledge(self, session: ServedSession, request: m.Ack) -> None:
-        number, _ = self._server.cursors.read(request.params.cursor)
-        if number is not None:
-            session.outbox.acknowledge(number)
+        number, position = self._server.cursors.read(request.params.cursor)
+        if number is not None and position is not None:
+            session.outbox.acknowledge(number, position)
 
     def _sync(self, session: ServedSession, request: m.Sync) -> None:
         async def sync() -> bytes:

@@ -26,7 +26,6 @@ cdef class Writer:
     cdef list ring
     cdef Message last_call
     cdef readonly uint64_t number
-    cdef readonly uint64_t position
 
     cdef Message message_of(self, Event event)
     cdef Message message_of_call(self, Call call)
@@ -55,6 +54,8 @@ cdef class Outbox:
     cdef Py_ssize_t bytes_max
     cdef long long keep_ms
     cdef readonly uint64_t lost
+    cdef public uint64_t position
+    cdef readonly bint is_short
     cdef object history         # a deque of messages, or None
     cdef object wire            # the connection's, or None
     cdef list unsent            # texts that wait for it, or None

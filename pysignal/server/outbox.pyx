@@ -1,9 +1,9 @@
 """Outboxes: what a session's client is sent, and what is kept for one that comes back.
 
-A message is made once and shared by all who hear it: its text, with its number in the order of all
-messages of this server, which is the heart of its cursor. An outbox has two views on what passes
-through it: what waits to be sent on the connection of now, and the last messages, which a client
-that lost its connection may have missed. The flusher sends what waits, for each connection at most
+A message is made once and shared by all who hear it: its text, with a number of its own, which is
+the heart of its cursor. An outbox has two views on what passes through it: what waits to be sent on
+the connection of now, and the last messages, which a client that lost its connection may have
+missed. The flusher sends what waits, for each connection at most
 once a turn of the loop, and for no longer than a millisecond: what comes meanwhile leaves with it,
 so that frames grow where there is much to tell.
 
@@ -36,7 +36,9 @@ cdef class Message:
     """What is sent to all who hear an event or a callback of a group.
 
     Attributes:
-        number: counts all messages of this server from 1.
+        number: stands for it in cursors. It counts the messages of this server as they were first
+            heard, which is not the order of each session: who did the first of two things hears
+            only the second, and may hear it before others hear either.
         at_ms: engine time when it was made.
         item: the event, or the call.
         text: the notification.
@@ -55,7 +57,6 @@ cdef class Writer:
 
     Attributes:
         number: of the last message.
-        position: the highest commit position among the messages.
     """
 
     def __init__(self, now_ms, str begin not None):
@@ -80,8 +81,6 @@ cdef class Writer:
         )
         self.number += 1
         message.number = self.number
-        if event.position > self.position:
-            self.position = event.position
         self.ring[place] = message
         return message
 
@@ -96,7 +95,7 @@ cdef class Writer:
             "jsonrpc": "2.0",
             "method": "group_event",
             "params": {
-                "cursor": self.cursor(self.number + 1, self.position),
+                "cursor": self.cursor(self.number + 1, call.position),
                 "now": message.at_ms,
                 "callback": call.name,
                 "parameters": dict(zip(PARAMETERS[call.name], call.args)),
@@ -159,6 +158,9 @@ cdef class Outbox:
 
     Attributes:
         lost: number of the last message that is not kept any more, or was taken by the client.
+        position: commit position up to which the client has taken everything.
+        is_short: whether something is not kept any more that the client has not taken, as far as
+            it has said.
     """
 
     def __init__(
@@ -208,6 +210,7 @@ cdef class Outbox:
             if len(self.history) <= self.kept_max and oldest.at_ms >= until_ms:
                 return 0
             self.lost = oldest.number
+            self.is_short = True
             self.history.popleft()
         return 0
 
@@ -268,19 +271,24 @@ cdef class Outbox:
         self.unsent_bytes = 0
         self.is_paused = False
 
-    def acknowledge(self, uint64_t number):
-        """Forget what a client has taken, up to a message."""
-        if number > self.writer.number:
+    def acknowledge(self, uint64_t number, uint64_t position):
+        """Forget what a client has taken, up to a message and its commit position."""
+        if not self.reaches(number):
             return
-        while self.history and (<Message>self.history[0]).number <= number:
-            self.history.popleft()
-        if number > self.lost:
-            self.lost = number
+        while self.lost != number:
+            self.lost = (<Message>self.history.popleft()).number
+        self.position = position
+        self.is_short = False
 
     def reaches(self, uint64_t number):
         """Whether everything after a message is kept."""
         self.forget(self.writer.now_ms() - self.keep_ms)
-        return self.lost <= number <= self.writer.number
+        if number == self.lost:
+            return True
+        for message in self.history or ():
+            if (<Message>message).number == number:
+                return True
+        return False
 
     def send_again(self):
         """Send what is kept once more; what a client has taken was acknowledged before."""

@@ -153,11 +153,11 @@ class Server:
         number, position = self.cursors.read(params.cursor)
         old = self.sessions.get((user_id, device_id))
         if old is not None and old.client == client and old.online:
-            if params.start == "hot" and number is not None and old.outbox.reaches(number):
-                old.outbox.acknowledge(number)
+            is_there = number is not None and old.outbox.reaches(number)
+            if number is not None and position is not None:
+                old.outbox.acknowledge(number, position)
+            if is_there and params.start == "hot":
                 return old, True
-            if number is not None:
-                old.outbox.acknowledge(number)
             old.replace()
         session = ServedSession(self, user_id, device_id, client)
         try:

@@ -57,6 +57,7 @@ class ServedSession(Session):
             told: commit position up to which the client has heard everything, where it knows.
         """
         await self.hub._log_in(self, start == "cold", told)
+        self.outbox.position = self._told
 
     def require_online(self) -> None:
         """Raise why the session is not online any more, if it is not."""
@@ -116,6 +117,9 @@ class ServedSession(Session):
     def _close_courier(self) -> list[Event]:
         """What the client has not acknowledged: it counts as not told."""
         return [*super()._close_courier(), *self.outbox.untaken()]
+
+    def _heard_up_to(self) -> int | None:
+        return self.outbox.position if self.outbox.is_short else None
 
     def _ended(self, error: SignalingError, callback: str = "") -> None:
         super()._ended(error, callback)

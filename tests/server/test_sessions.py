@@ -161,6 +161,35 @@ async def test_a_break_before_anything_was_heard_loses_nothing(server: Server) -
     assert [kind for kind, _ in back.events()] == ["opened"]
 
 
+@pytest.mark.parametrize("taken", [1, 2, 3, 4])
+async def test_a_cursor_holds_where_others_have_heard_things_in_another_order(
+    server: Server, taken: int
+) -> None:
+    lines = {user: await joined(server, user) for user in ("amy", "bob", "cat", "dan")}
+    await server.hub.groups.put("class", list(lines))
+    amy, dan = lines["amy"], lines["dan"]
+    name = (await amy.ask("invite_in_group", group_id="class", invitee_list=["bob", "cat"]))[
+        "invite_id"
+    ]
+    await dan.settle()
+    dan.heard.clear()
+    # In one turn, so that amy, who comes first, hears the answers before anybody hears of her acts.
+    amy.request("modify_invitation", invite_id=name, data="one")
+    for user in ("bob", "cat"):
+        lines[user].request("accept", invite_id=name)
+    amy.request("modify_invitation", invite_id=name, data="two")
+    await dan.settle()
+    heard = [message["params"] for message in dan.heard]
+    assert [each["seq"] for each in heard] == [2, 3, 4, 5]
+    dan.break_off()
+    back = Line(server)
+    result = await back.login("dan", start="hot", cursor=heard[taken - 1]["cursor"])
+    assert result["recovered"]
+    await back.settle()
+    seqs = [message["params"]["seq"] for message in back.heard]
+    assert seqs == [2, 3, 4, 5][taken:]
+
+
 async def test_a_half_open_connection_gives_way_to_the_new_one(server: Server) -> None:
     amy, bob = await joined(server, "amy"), await joined(server, "bob")
     back = Line(server)
