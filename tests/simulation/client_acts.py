@@ -33,7 +33,7 @@ PEOPLE = (
     "invite invite invite invite group accept accept reject cancel modify outcome follow twice "
     "forget rename change come come return go"
 ).split()
-TROUBLE = "cut cut silence stall go_on kill dials crash restart".split()
+TROUBLE = "cut cut silence stall stall go_on kill dials crash restart".split()
 
 
 class Called:
@@ -71,6 +71,7 @@ class ClientActs:
     life: Life | None
     names: list[str]
     world: NetworkWorld
+    is_quiet = False
     _data = 0
 
     def act(self: Any) -> None:
@@ -85,18 +86,27 @@ class ClientActs:
             return
         there = [client for client in self.clients if not client.is_gone]
         if there:
-            self.do(rng.choice(there), name, self.draw_invite_id())
+            client = rng.choice(there)
+            self.do(client, name, self.draw_invite_id(client.user, name))
 
     def react(self: Any, client: Client, event: SignalingEvent) -> None:
         """Do something about an event now and then; called in the process of the client."""
         name = self.rng.choice(["accept", "reject", "outcome", *[""] * 6])
-        if name and not client.is_gone:
+        if name and not client.is_gone and not self.is_quiet:
             self.do(client, name, event.invite_id)
 
-    def draw_invite_id(self: Any) -> str:
-        """Draw an invitation that somebody knows of."""
+    def draw_invite_id(self: Any, user: str, name: str) -> str:
+        """Draw an invitation to do something about: mostly one for which that may be done."""
+        rng = self.rng
+        if self.life is not None and rng.random() < 0.7:
+            machine = self.life.hub.shard.machine
+            found = (machine.opened_by if name in ("cancel", "modify") else machine.pending_of)(
+                user
+            )
+            if found:
+                return str(rng.choice(found).invite_id)
         known = list(self.known)[-6:]
-        return self.rng.choice(known) if known else "none"
+        return str(rng.choice(known)) if known else "none"
 
     def do(self: Any, client: Client, name: str, invite_id: str) -> None:
         """Let a client do something."""
@@ -140,7 +150,7 @@ class ClientActs:
         if name in ("invite", "group"):
             options = {
                 "timeout": rng.choice([0, 0.5, 2, 7.5, 30]),
-                "online_user_only": rng.random() < 0.1,
+                "online_user_only": rng.random() < 0.2,
             }
             others = [user for user in (*USERS, STRANGER) if user != client.user]
             users = rng.sample(others, rng.choice([1, 1, 2]))

@@ -16,6 +16,7 @@ from simulation.processes import Process
 from pysignal import ConnectionListener, RemoteSession, SignalingError, SignalingEvent
 from pysignal.groups.callbacks import GroupListener
 from pysignal.listeners import SignalingListener
+from pysignal.streams import EventStream
 
 if TYPE_CHECKING:
     from simulation.network_world import NetworkWorld
@@ -95,7 +96,7 @@ class Client:
         session: of the server.
         heard: by its listeners.
         style: in which way it hears.
-        login_task: of the login under way.
+        reader: reads the events of the last login, where that is its style.
         stays: whether its token never expires.
         came_ns: when its session was last connected.
         is_gone: whether it was killed, or has left for good.
@@ -117,6 +118,7 @@ class Client:
         self.is_gone = False
         self.came_ns = 0
         token = world.tokens.source(user, rng)
+        self.reader: asyncio.Task[Any] | None = None
         self.stays = isinstance(token, str) and token.endswith(" 0")
         self.session = RemoteSession(
             "ws://simulated",
@@ -124,7 +126,7 @@ class Client:
             token,
             device_id=device,
             call_timeout=self.timeout_s,
-            queue_max=rng.choice([4, 1024, 1024]),
+            queue_max=rng.choice([1, 3, 1024]),
             rng=rng,
             dial=lambda peer: world.network.dial(self.process, peer),
         )
@@ -149,22 +151,27 @@ class Client:
         if start == "cold":
             self.heard.begin_cold()
         world.trace.note(self.name, f"comes {start}")
+        if self.reader is not None:  # it may have something left of the last login
+            await asyncio.wait({self.reader})
+            if self.session._link is not None:
+                return
         try:
             await self.session.login(start)
         except SignalingError as error:
             world.trace.note(self.name, f"login refused {error.code}")
             return
         if self.style == "reader" and self.session.online:
-            self.process.spawn(self._read(), f"{self} reads")
+            events = self.session.events()  # from now on, whenever it is read first
+            self.reader = self.process.spawn(self._read(events), f"{self} reads")
 
-    async def _read(self) -> None:
+    async def _read(self, events: EventStream) -> None:
         world = self.world
-        async for event in self.session.events():
+        async for event in events:
             with world.noting():
                 self.take(event)
             world.react(self, event)
-            if world.rng.random() < 0.2:
-                await asyncio.sleep(world.rng.choice([0, 0.001, 0.3]))
+            if world.rng.random() < 0.4:
+                await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
     def take(self, event: SignalingEvent) -> None:
         """Judge an event, also by what the client has asked for itself."""
@@ -174,10 +181,9 @@ class Client:
         same = world.waiting.get(data, []) if data else []
         if any(called.client is not self for called in same):
             return  # one request of two devices, of which one may be told of the other
-        for called in same:
-            assert called.result is not None, (
-                f"{self} hears of {event.invite_id} before {called} is answered: {words(event)}"
-            )
+        assert not same or any(called.result is not None for called in same), (
+            f"{self} hears of {event.invite_id} before {same} is answered: {words(event)}"
+        )
 
     async def go(self) -> None:
         """Log out."""
@@ -216,8 +222,8 @@ class QueuedEar(SignalingListener):
             assert client.session.online, f"{client} is called after its end: {words(event)}"
             client.take(event)
         world.react(client, event)
-        if world.rng.random() < 0.3:
-            await asyncio.sleep(world.rng.choice([0, 0.001, 0.5]))
+        if world.rng.random() < 0.4:
+            await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
 
 class ConnectionEar(ConnectionListener):

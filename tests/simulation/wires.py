@@ -1,6 +1,6 @@
 """A network in memory: connections that are slow, break at any point, or die in silence.
 
-What it keeps is what TCP keeps: within a connection, each way, frames arrive in order and each once;
+What it keeps is what TCP keeps: within a connection, each way, frames arrive in order, each once;
 between connections there is no order. All else is drawn: how long a frame travels, where a
 connection breaks and how much of what was under way is lost with it, who learns of that and when,
 who reads too slowly. An end that is never told has to find out by itself.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ABNORMAL = 1006
 
 # Frames that wait for a slow reader before the sender is told to pause.
-ROOM = 3
+ROOM = 1
 
 # How long either side waits for the other's close, and a server for a sign of life, seconds.
 PATIENCE_S = 5.0
@@ -210,7 +210,7 @@ class Link:
 
     def stall(self) -> None:
         """Let one side read nothing for now."""
-        self.network.rng.choice([self.client, self.server]).incoming.stall()
+        self.network.rng.choice([self.client, self.client, self.server]).incoming.stall()
 
     def go_on(self) -> None:
         """Let both sides read again."""
