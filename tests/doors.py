@@ -94,6 +94,12 @@ class End:
             self._is_closed = True
             self.other._come(lambda: self.other._end(code))
 
+    def hold(self) -> None:
+        """Read no more; what is under way comes all the same."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
     def _come(self, arrival: Callable[[], None]) -> None:
         self._inbound.append(arrival)
         self._traffic.underway += 1

@@ -29,6 +29,16 @@ class Wire(Protocol):
         """
 
 
+class PatientWire(Wire, Protocol):
+    """A wire whose other side can be made to wait: what a server needs of it."""
+
+    def hold(self) -> None:
+        """Read nothing more until `go_on`. What was read already may still come."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
+
 class Peer(Protocol):
     """The owner of one end, as the wire sees it."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from pysignal.clock import stopwatch_ns
 from pysignal.errors import (
     HubClosed,
     InvalidParameter,
@@ -37,7 +39,7 @@ from pysignal.protocol.numbers import (
     CLOSE_UNAUTHORIZED,
 )
 from pysignal.protocol.refusals import to_wire
-from pysignal.protocol.wire import Wire
+from pysignal.protocol.wire import PatientWire
 from pysignal.protocol.writing import event_fields, null_answer
 from pysignal.server.calls import Caller
 from pysignal.server.operations import answer, failed, refused, snapshot, wrong
@@ -49,8 +51,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pysignal.server")
 
-# Frames that may come before the login is answered.
-HELD_MAX: Final = 64
+# Frames that may come while those before them are not taken yet: many more than are read at once.
+HELD_MAX: Final = 16_384
+
+# How long the requests of one connection keep the loop, and how many are taken between two looks.
+TURN_NS: Final = 1_000_000
+TAKEN_PER_LOOK: Final = 16
 
 _MINUTE_S: Final = 60.0
 
@@ -71,13 +77,16 @@ class Connection:
         wire: how it is answered.
     """
 
-    def __init__(self, server: Server, wire: Wire) -> None:
+    def __init__(self, server: Server, wire: PatientWire) -> None:
         self.wire = wire
         self.session: ServedSession | None = None
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._login: asyncio.Task[None] | None = None
-        self._held: list[str] = []
+        # What has come and is not taken yet: of one frame, and whole frames behind it.
+        self._requests: Iterator[Any] = iter(())
+        self._held: deque[str] = deque()
+        self._is_held = self._is_paused = False
         self._is_closed = self._is_leaving = False
         self._caller: Caller | None = None
         self._waiting: dict[int, asyncio.Task[None]] = {}
@@ -94,15 +103,44 @@ class Connection:
         """Take a frame."""
         if self._is_closed:
             return
+        if self.session is None or self._is_held:
+            self._before_its_turn(text)
+        else:
+            self._requests = iter(requests_in(text))
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take requests, for a millisecond; then others have their turns, and this one goes on.
+
+        A client that does not read its answers is asked for no more.
+        """
+        until_ns = stopwatch_ns() + TURN_NS
         try:
-            if self.session is None:
-                self._before_login(text)
-            else:
-                for request in requests_in(text):
+            while not self._is_closed:
+                for number, request in enumerate(self._requests, 1):
                     self._take(request)
+                    if number % TAKEN_PER_LOOK == 0 and (
+                        self._is_paused or stopwatch_ns() >= until_ns
+                    ):
+                        self._hold()
+                        return
+                if not self._held:
+                    break
+                self._requests = iter(requests_in(self._held.popleft()))
         except Exception:
             log.exception("a frame could not be taken")
             self._close(CLOSE_GOING_AWAY, "the server has failed at this frame")
+        if self._is_held:
+            self._is_held = False
+            self.wire.go_on()
+
+    def _hold(self) -> None:
+        """Let the client wait until it is this connection's turn again."""
+        if not self._is_held:
+            self._is_held = True
+            self.wire.hold()
+        if not self._is_paused:  # else `resumed` goes on
+            self._loop.call_soon(self._go_on)
 
     def lost(self, code: int) -> None:
         """Hear that the connection has ended."""
@@ -118,21 +156,26 @@ class Connection:
 
     def paused(self) -> None:
         """Hear that the client reads too slowly."""
+        self._is_paused = True
         if self.session is not None and self.session.connection is self:
             self.session.outbox.pause()
 
     def resumed(self) -> None:
         """Hear that there is room again."""
+        self._is_paused = False
+        if self._is_held and self.session is not None:
+            self._loop.call_soon(self._go_on)
         if self.session is not None and self.session.connection is self:
             self.session.outbox.resume()
 
     # -- login -------------------------------------------------------------------------------------
 
-    def _before_login(self, text: str) -> None:
+    def _before_its_turn(self, text: str) -> None:
+        """Take a login, or keep a frame until what came before it was taken."""
         if self._login is not None:
             self._held.append(text)
             if len(self._held) > HELD_MAX:
-                self._close(CLOSE_POLICY, "too much before the login was answered")
+                self._close(CLOSE_POLICY, "too many frames at once")
             return
         if len(text) > self._server.settings.login_frame_bytes_max:
             self._close(CLOSE_TOO_BIG, "the first message is to be a login")
@@ -146,6 +189,8 @@ class Connection:
             self.wire.send(refused(number, NotLoggedIn("log in first: no request comes before")))
             self._close(CLOSE_UNAUTHORIZED, "the first message is to be a login")
         else:
+            self._is_held = True
+            self.wire.hold()
             self._login = self._loop.create_task(self._log_in(first, others))
 
     async def _log_in(self, request: m.Login, others: list[Any]) -> None:
@@ -178,12 +223,8 @@ class Connection:
             self._expiry = self._loop.call_later(max(left_s, 0), self._expired)
         session.attach(self)
         self._answer_login(request.id, session, params.cursor if recovered else None)
-        for other in others:
-            self._take(other)
-        for frame in self._held:
-            if not self._is_closed:
-                self.received(frame)
-        self._held = []
+        self._requests = iter(others)
+        self._go_on()
 
     def _answer_login(self, number: int, session: ServedSession, cursor: str | None) -> None:
         """Say how the login went; `cursor` is the client's own where the session goes on."""
@@ -309,8 +350,15 @@ class Connection:
             task.cancel()
         self._post(null_answer(request.id))
 
-    def _begin(self, number: int, work: Any, close: int | None = None) -> None:
+    def _begin(
+        self, number: int, work: Coroutine[Any, Any, bytes], close: int | None = None
+    ) -> None:
         """Let a task work out an answer, which may take long."""
+        if len(self._waiting) >= self._server.settings.waits_max:
+            work.close()
+            error = LimitExceeded("too many outcomes and followings wait on this connection")
+            self._post(refused(number, error))
+            return
 
         async def run() -> None:
             try:
@@ -329,7 +377,9 @@ class Connection:
         self._waiting[number] = task
         task.add_done_callback(lambda ended: self._forget(number, ended, work))
 
-    def _forget(self, number: int, task: asyncio.Task[None], work: Any) -> None:
+    def _forget(
+        self, number: int, task: asyncio.Task[None], work: Coroutine[Any, Any, bytes]
+    ) -> None:
         work.close()  # it may have been cancelled before it began
         if self._waiting.get(number) is task:
             del self._waiting[number]
@@ -365,6 +415,8 @@ class Connection:
         if self.session is not None:
             self.session.detach(self)
         self.wire.close(code, reason)
+        if self._is_held:  # so that the answer to the close is read
+            self.wire.go_on()
 
 
 def _session_ended(error: SignalingError) -> bytes:

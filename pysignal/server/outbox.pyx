@@ -26,6 +26,9 @@ from pysignal.system_clock import stopwatch_ns
 # Events whose messages are remembered: sessions of one group hear up to 256 in a row, each.
 cdef enum: RING = 1024
 
+# What waits is sent at once where it is more than this: frames are of a size that everybody takes.
+cdef enum: FRAME_BYTES = 262_144
+
 # How long one flush keeps the loop, and how many connections it serves between two looks.
 cdef enum:
     FLUSH_NS = 1_000_000
@@ -226,11 +229,13 @@ cdef class Outbox:
             self.unsent = []
         self.unsent.append(text)
         self.unsent_bytes += len(text)
-        if len(self.unsent) == 1 and not self.is_paused:
-            self.flusher.want(self)
+        if not self.is_paused:
+            if len(self.unsent) == 1:
+                self.flusher.want(self)
+            if self.unsent_bytes > FRAME_BYTES:
+                self.send()
         elif len(self.unsent) > self.count_max or self.unsent_bytes > self.bytes_max:
-            if self.is_paused:
-                self.overflowed()
+            self.overflowed()
         return 0
 
     cdef int send(self) except -1:

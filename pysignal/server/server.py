@@ -17,7 +17,7 @@ from pysignal.errors import HubClosed, InvalidParameter
 from pysignal.hub import Hub
 from pysignal.protocol.numbers import CLOSE_GOING_AWAY
 from pysignal.protocol.params import LoginParams
-from pysignal.protocol.wire import Wire
+from pysignal.protocol.wire import PatientWire
 from pysignal.server.auth import Authenticator
 from pysignal.server.connection import Connection
 from pysignal.server.door import Door
@@ -121,7 +121,7 @@ class Server:
 
     # -- sessions ----------------------------------------------------------------------------------
 
-    def connect(self, wire: Wire) -> Connection:
+    def connect(self, wire: PatientWire) -> Connection:
         """Let a connection in.
 
         Args:

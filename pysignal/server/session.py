@@ -8,6 +8,7 @@ client has not acknowledged counts as not told (SPEC §7).
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Final
 
 from pysignal.engine.facts import Event
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pysignal.server.outbox import Outbox
     from pysignal.server.server import Server
 
-_CURSOR_PARTS: Final = 3
+# Hexadecimal numbers of 64 bits.
+_CURSOR: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{1,16})-([0-9a-f]{1,16})", re.ASCII)
 
 
 class ServedSession(Session):
@@ -68,12 +70,12 @@ class ServedSession(Session):
 
     def attach(self, connection: Connection) -> None:
         """Go on over a connection; an older one, which may not know that it is dead, is closed."""
+        older, self.connection = self.connection, connection
+        if older is not None:
+            older.replaced()
         if self._window is not None:
             self._window.cancel()
             self._window = None
-        if self.connection is not None:
-            self.connection.replaced()
-        self.connection = connection
         self.outbox.attach(connection.wire)
 
     def detach(self, connection: Connection) -> None:
@@ -153,13 +155,8 @@ class Cursors:
 
     def read(self, cursor: str | None) -> tuple[int | None, int | None]:
         """Return (message, commit position) of a cursor; None where it says nothing here."""
-        parts = (cursor or "").split("-")
-        if len(parts) != _CURSOR_PARTS or not parts[0].startswith(self.history):
+        parts = _CURSOR.fullmatch(cursor or "")
+        if parts is None or not parts[1].startswith(self.history):
             return None, None
-        try:
-            number, position = int(parts[1], 16), int(parts[2], 16)
-        except ValueError:
-            return None, None
-        if number < 0 or position < 0:
-            return None, None
-        return (number if parts[0] == self.begin else None), position
+        number, position = int(parts[2], 16), int(parts[3], 16)
+        return (number if parts[1] == self.begin else None), position

@@ -19,6 +19,7 @@ class Settings:
         waiting_bytes_max: the same in bytes.
         frame_bytes_max: the size of a frame that is taken, bytes.
         login_frame_bytes_max: the same before the login.
+        waits_max: outcomes, followings and the like that one connection may wait for (7008).
         ping_s: after how much silence a ping is sent, seconds.
         dead_s: after how much silence a connection is given up, seconds.
         close_s: how long the other side may take to answer a close, seconds.
@@ -33,6 +34,7 @@ class Settings:
     waiting_bytes_max: int = 1 << 20
     frame_bytes_max: int = 2 << 20
     login_frame_bytes_max: int = 4096
+    waits_max: int = 4096
     ping_s: float = 25.0
     dead_s: float = 60.0
     close_s: float = 5.0

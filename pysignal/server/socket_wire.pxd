@@ -19,6 +19,8 @@ cdef class SocketWire:
     cdef int code
     cdef int silent_looks
     cdef bint is_closing
+    cdef bint is_full
+    cdef bytes ping             # that waits for its answer while the buffer is full, or None
 
     cdef int closed_by_client(self, int code) except -1
     cdef int write(self, int opcode, bytes payload) except -1

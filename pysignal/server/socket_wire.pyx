@@ -124,11 +124,16 @@ cdef class SocketWire:
 
     def pause_writing(self):
         """Hear that the buffer is full."""
+        self.is_full = True
         if self.peer is not None:
             self.peer.paused()
 
     def resume_writing(self):
         """Hear that it is nearly empty."""
+        self.is_full = False
+        if self.ping is not None:
+            ping, self.ping = self.ping, None
+            self.write(PONG, ping)
         if self.peer is not None:
             self.peer.resumed()
 
@@ -141,7 +146,10 @@ cdef class SocketWire:
             if self.peer is not None and not self.is_closing:
                 self.peer.received(message[1])
         elif kind is PING_TYPE:
-            self.write(PONG, bytes(message[1]))
+            if self.is_full:    # the latest alone is answered, once there is room
+                self.ping = bytes(message[1])
+            else:
+                self.write(PONG, bytes(message[1]))
         elif kind is CLOSE_TYPE:
             self.closed_by_client(message[1])
         elif kind is BINARY_TYPE:
@@ -172,6 +180,16 @@ cdef class SocketWire:
         self.is_closing = True
         self.write(CLOSE, code.to_bytes(2, "big") + reason.encode()[:SHORT_MAX - 2])
         self.patience = self.loop.call_later(self.close_s, self.transport.abort)
+
+    def hold(self):
+        """Read nothing more for now."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self):
+        """Read again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def abort(self):
         """End the connection at once."""

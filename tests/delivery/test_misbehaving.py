@@ -134,6 +134,10 @@ async def tell_of_groups(amy: Session, bob: Session, cy: Session) -> None:
     await bob.groups.join_group("open")
 
 
+# What only a session hears whose hub is far away.
+OF_CLIENTS = {"on_connecting", "on_connected", "on_token_expired"}
+
+
 @pytest.mark.parametrize("how", ["plain", "async", "returned"])
 @pytest.mark.parametrize(
     "error",
@@ -151,7 +155,7 @@ def test_what_any_callback_raises_is_logged_and_keeps_nothing_from_anybody(
     calm = asyncio.run(tell_everything(None, how))
     assert all(any(calm[key] for key in calm if base.__name__ in key) for base in BASES)
     assert asyncio.run(tell_everything(do, how)) == calm
-    assert raised == {name for base in BASES for name in named(base)}
+    assert raised == {name for base in BASES for name in named(base)} - OF_CLIENTS
     assert caplog.records
     assert {record.name for record in caplog.records} == {"pysignal"}
 

@@ -51,6 +51,12 @@ class Line:
             self.code = code
             asyncio.get_running_loop().call_soon(self._connection.lost, code)
 
+    def hold(self) -> None:
+        """Send no more; this client does not care."""
+
+    def go_on(self) -> None:
+        """Send again."""
+
     # -- the client's end --------------------------------------------------------------------------
 
     def write(self, *messages: dict[str, Any]) -> None:

@@ -168,7 +168,7 @@ async def test_a_cursor_holds_where_others_have_heard_things_in_another_order(
     lines = {user: await joined(server, user) for user in ("amy", "bob", "cat", "dan")}
     await server.hub.groups.put("class", list(lines))
     amy, dan = lines["amy"], lines["dan"]
-    name = (await amy.ask("invite_in_group", group_id="class", invitee_list=["bob", "cat"]))[
+    name = (await amy.ask("invite_in_group", group_id="class", invitee_list=["bob", "cat", "dan"]))[
         "invite_id"
     ]
     await dan.settle()
@@ -202,7 +202,17 @@ async def test_a_half_open_connection_gives_way_to_the_new_one(server: Server) -
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "garbage", "0-0-0", "-1", "x" * 500, "ffffffffffffffff-1-1", None]
+    "cursor",
+    [
+        "",
+        "garbage",
+        "0-0-0",
+        "-1",
+        "x" * 500,
+        "ffffffffffffffff-1-1",
+        "RUN-" + "f" * 17 + "-0",
+        None,
+    ],
 )
 async def test_a_cursor_that_says_nothing_here_is_a_new_login(
     server: Server, cursor: str | None
@@ -212,6 +222,8 @@ async def test_a_cursor_that_says_nothing_here_is_a_new_login(
     await bob.settle()
     bob.break_off()
     back = Line(server)
+    if cursor is not None:
+        cursor = cursor.replace("RUN", server.cursors.begin)
     result = await back.login("bob", start="hot", cursor=cursor)
     assert not result["recovered"]
     assert [each["invite_id"] for each in result["snapshot"]["open"]] == [opened["invite_id"]]
@@ -303,6 +315,22 @@ class TestShortWindow:
         assert [each["invite_id"] for each in result["snapshot"]["ended"]] == [heard["invite_id"]]
         await back.settle()
         assert back.events() == []
+
+
+class TestHalfOpen:
+    """A client that came back while its old connection was not known to be dead."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return replace(Settings(), resume_window_s=0.02)
+
+    async def test_its_session_does_not_end_with_the_window(self, server: Server) -> None:
+        bob = await joined(server, "bob")
+        back = Line(server)
+        assert (await back.login("bob", start="hot", cursor=bob.cursor()))["recovered"]
+        await asyncio.sleep(0.06)
+        assert back.code == 0
+        await back.settle()
 
 
 # -- retries ---------------------------------------------------------------------------------------
@@ -443,3 +471,71 @@ async def test_a_break_ends_nothing_but_the_connection(server: Server) -> None:
     assert amy.code == ABNORMAL
     assert server.hub.stats()["sessions"] == 1
     assert not server.connections
+
+
+# -- what one frame may cost -----------------------------------------------------------------------
+
+
+async def test_a_frame_of_very_many_requests_lets_others_have_their_turns(server: Server) -> None:
+    amy, bob = await joined(server, "amy"), await joined(server, "bob")
+    amy.write(
+        *(
+            {"jsonrpc": "2.0", "id": n, "method": "accept", "params": {"invite_id": "none"}}
+            for n in range(1, 5001)
+        )
+    )
+    assert 0 < len(amy.answers) < 5000
+    assert (await bob.ask("invite", invitee="cat"))["invite_id"]
+    assert len(amy.answers) < 5000
+    await amy.answer(5000)
+    assert [number for number in amy.answers if number] == list(range(1, 5001))
+
+
+async def test_frames_behind_one_that_is_not_taken_yet_wait_for_it(server: Server) -> None:
+    amy = await joined(server, "amy")
+    amy.write(
+        *(
+            {"jsonrpc": "2.0", "id": n, "method": "accept", "params": {"invite_id": "none"}}
+            for n in range(1, 3001)
+        )
+    )
+    amy.request("accept", 3001, invite_id="none")
+    await amy.answer(3001)
+    assert list(amy.answers)[-2:] == [3000, 3001]
+
+
+async def test_a_client_that_does_not_read_its_answers_is_asked_for_no_more(
+    server: Server,
+) -> None:
+    amy = await joined(server, "amy")
+    amy.pause()
+    amy.write(
+        *(
+            {"jsonrpc": "2.0", "id": n, "method": "accept", "params": {"invite_id": "none"}}
+            for n in range(1, 1001)
+        )
+    )
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert amy.code == 0
+    amy.resume()
+    await amy.answer(1000)
+
+
+class TestFewWaits:
+    """A client that waits for too much."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return replace(Settings(), waits_max=3)
+
+    async def test_one_wait_too_many_is_refused(self, server: Server) -> None:
+        amy = await joined(server, "amy")
+        name = (await amy.ask("invite", invitee="bob"))["invite_id"]
+        for _ in range(3):
+            amy.request("outcome", invite_id=name)
+        assert (await amy.ask("outcome", invite_id=name))["code"] == 7008
+        assert await amy.ask("cancel", invite_id=name) is None
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (await amy.ask("outcome", invite_id=name))["state"] == "cancelled"

@@ -61,6 +61,12 @@ class End:
         self.link.network.sent(self, frame)
         self.outgoing.put(FRAME, frame.decode())
 
+    def hold(self) -> None:
+        """Read no more; what is under way comes all the same."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
     def close(self, code: int, reason: str = "") -> None:
         """Close behind what was sent."""
         if self.process.is_dead or self.is_closing or self.is_over:
