@@ -159,3 +159,14 @@ async def test_l3_to_stop_following_leaves_other_requests_alone(clock: VirtualCl
         await amy.ask("unfollow", follow=outcome)
         await server.hub.cancel_by_server(invite_id)
         assert (await amy.answer(outcome))["result"]["state"] == "cancelled"
+
+
+async def test_l3_what_is_followed_and_left_at_once_is_answered(clock: VirtualClock) -> None:
+    async with serving(clock, None) as server:
+        amy = await came(server, "amy")
+        invite_id = (await amy.ask("invite", invitee="bob"))["invite_id"]
+        asked = [amy.request("follow", invite_id=invite_id)]
+        asked.append(amy.request("unfollow", follow=asked[0]))
+        await amy.settle()
+        await turns()
+        assert [number for number in asked if number not in amy.answers] == []
