@@ -89,7 +89,8 @@ class Connection:
         self._is_held = self._is_paused = False
         self._is_closed = self._is_leaving = False
         self._caller: Caller | None = None
-        self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._follows: dict[int, asyncio.Task[None]] = {}
         self._bad = 0
         self._forgiving: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -149,7 +150,7 @@ class Connection:
         for timer in (self._deadline, self._expiry, self._forgiving):
             if timer is not None:
                 timer.cancel()
-        for task in self._waiting.values():
+        for task in list(self._waiting):
             task.cancel()
         if self.session is not None:
             self.session.detach(self)
@@ -333,7 +334,6 @@ class Connection:
         params, number = request.params, request.id
 
         async def follow() -> bytes:
-            self._post(null_answer(number))
             try:
                 async for event in Invitation(params.invite_id, session):
                     if event.seq > params.after:
@@ -342,23 +342,27 @@ class Connection:
                 return _follow_ended(number, to_wire(error))
             return _follow_ended(number, None)
 
-        self._begin(number, follow())
+        task = self._begin(number, follow())
+        if task is not None:
+            self._post(null_answer(number))
+            self._follows[number] = task
+            task.add_done_callback(lambda _: self._follows.pop(number, None))
 
     def _unfollow(self, session: ServedSession, request: m.Unfollow) -> None:
-        task = self._waiting.get(request.params.follow)
+        task = self._follows.get(request.params.follow)
         if task is not None:
             task.cancel()
         self._post(null_answer(request.id))
 
     def _begin(
         self, number: int, work: Coroutine[Any, Any, bytes], close: int | None = None
-    ) -> None:
+    ) -> asyncio.Task[None] | None:
         """Let a task work out an answer, which may take long."""
         if len(self._waiting) >= self._server.settings.waits_max:
             work.close()
             error = LimitExceeded("too many outcomes and followings wait on this connection")
             self._post(refused(number, error))
-            return
+            return None
 
         async def run() -> None:
             try:
@@ -374,15 +378,13 @@ class Connection:
                 self._close(close)
 
         task = self._loop.create_task(run())
-        self._waiting[number] = task
-        task.add_done_callback(lambda ended: self._forget(number, ended, work))
+        self._waiting.add(task)
+        task.add_done_callback(lambda ended: self._forget(ended, work))
+        return task
 
-    def _forget(
-        self, number: int, task: asyncio.Task[None], work: Coroutine[Any, Any, bytes]
-    ) -> None:
+    def _forget(self, task: asyncio.Task[None], work: Coroutine[Any, Any, bytes]) -> None:
         work.close()  # it may have been cancelled before it began
-        if self._waiting.get(number) is task:
-            del self._waiting[number]
+        self._waiting.discard(task)
 
     # -- the end -----------------------------------------------------------------------------------
 
