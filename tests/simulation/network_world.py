@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import logging
 import random
 import warnings
 from collections import Counter
@@ -25,7 +26,7 @@ from simulation.loop import LoopClock, SimulationLoop
 from simulation.network_judge import Watched, judge_calls, judge_end, judge_life, judge_login
 from simulation.processes import Process
 from simulation.wires import Network
-from simulation.world import Stopwatch, _log_to, _without_collector
+from simulation.world import LogToTrace, Stopwatch, _log_to, _without_collector
 
 from pysignal import Hub, Invitation, Limits, SignalingError, SignalingEvent, TokenExpired
 from pysignal.journal import MemoryJournal
@@ -64,6 +65,20 @@ class Tokens:
         if 0 < int(ends) <= now_ms:
             raise TokenExpired("the token has expired")
         return Identity(user, int(ends) or None)
+
+
+class Complaints(LogToTrace):
+    """Takes what is logged as an error for a broken promise, but for the last words of the dead."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take what was logged."""
+        loop = asyncio._get_running_loop()
+        if isinstance(loop, Process) and loop.is_dead:
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        self.world.trace.note("log", f"{record.getMessage()} {error!r}")
+        if record.levelno >= logging.ERROR:
+            self.world.broken.append(f"logged: {record.getMessage()} {error!r}")
 
 
 class CrashingJournal(MemoryJournal):
@@ -258,8 +273,8 @@ class NetworkWorld(ClientActs):
         Raises:
             AssertionError: a promise was broken; the message tells which.
         """
-        told: Any = self
-        with _coroutines_may_die(), self._tuned(), _without_collector(), _log_to(told):
+        log: Any = Complaints(self)  # type: ignore[arg-type]
+        with _coroutines_may_die(), self._tuned(), _without_collector(), _log_to(log):
             try:
                 self.loop.run_until_complete(self._live())
             finally:

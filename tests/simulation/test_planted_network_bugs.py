@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from simulation.network_world import NetworkWorld
@@ -34,8 +35,8 @@ def drop_history_in_silence(patch: Patch) -> None:
         old = self.sessions.get((user_id, params.device_id))
         number, _ = self.cursors.read(params.cursor)
         if old is not None and old.client == params.client and old.online and number is not None:
-            old.outbox.acknowledge(number)
-            return old, True
+            if params.start == "hot" and not old.outbox.reaches(number):
+                return old, True
         return await admit(self, params, user_id)
 
     patch(Server, "admit", admit_all)
@@ -64,15 +65,18 @@ def repeat_one(patch: Patch) -> None:
     patch(Connection, "_acknowledge", lambda *_: None)
 
 
-def forget_at_attach(patch: Patch) -> None:
-    """What came while the client was away, or its login waited, is forgotten as it is attached."""
-    attach = ServedSession.attach
+def forget_what_was_missed(patch: Patch) -> None:
+    """What came while the client was away, or its login waited, is not sent."""
+    answer_login = Connection._answer_login
 
-    def forget(self: Any, connection: Any) -> None:
-        attach(self, connection)
-        self.outbox.acknowledge(self._server._writer.number)
+    def answer_alone(self: Any, number: int, session: Any, cursor: str | None) -> None:
+        outbox = Mock(wraps=session.outbox, lost=session.outbox.lost)
+        outbox.send_again = Mock()
+        session = Mock(wraps=session, outbox=outbox, snapshot=session.snapshot, hub=session.hub)
+        session._told = 0
+        answer_login(self, number, session, cursor)
 
-    patch(ServedSession, "attach", forget)
+    patch(Connection, "_answer_login", answer_alone)
 
 
 def answer_twice(patch: Patch) -> None:
@@ -237,7 +241,7 @@ def leave_a_timer(patch: Patch) -> None:
 
 
 PLANTED = [
-    drop_history_in_silence, skip_one, repeat_one, forget_at_attach, answer_twice, answer_never,
+    drop_history_in_silence, skip_one, repeat_one, forget_what_was_missed, answer_twice, answer_never,
     kick_in_silence, keep_for_ever, stay_paused, send_to_the_lost, answer_before_durable,
     log_in_the_dead, one_name_for_all, renumber, say_that_nothing_was_sent, event_before_answer,
     ring_twice, never_notice_silence, show_nothing, leave_a_timer,

@@ -141,7 +141,7 @@ class World(Acts):
         Raises:
             AssertionError: a promise was broken; the message tells which.
         """
-        with self._tuned(), _without_collector(), _log_to(self):
+        with self._tuned(), _without_collector(), _log_to(LogToTrace(self)):
             try:
                 self.loop.run_until_complete(self._live())
             finally:
@@ -337,8 +337,8 @@ def _without_collector() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _log_to(world: World) -> Iterator[None]:
-    handler, log = LogToTrace(world), logging.getLogger("pysignal")
+def _log_to(handler: logging.Handler) -> Iterator[None]:
+    log = logging.getLogger("pysignal")
     propagate, log.propagate = log.propagate, False
     log.addHandler(handler)
     try:
