@@ -116,9 +116,9 @@ class Door:
         settings = self._server.settings
         every_s = settings.ping_s / LOOKS_PER_PING
         dead_looks = max(round(settings.dead_s / every_s), LOOKS_PER_PING + 1)
+        self._looking = asyncio.get_running_loop().call_later(every_s, self._look_again)
         for wire in list(self._wires):
             wire.look(LOOKS_PER_PING, dead_looks)
-        self._looking = asyncio.get_running_loop().call_later(every_s, self._look_again)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -165,7 +165,7 @@ cdef class SocketWire:
 
     def send(self, bytes frame not None):
         """Send a text frame."""
-        if not self.is_closing:
+        if not self.is_closing and not self.ended.done():
             self.transport.write(header(TEXT, len(frame)) + frame)
 
     cdef int write(self, int opcode, bytes payload) except -1:
@@ -204,6 +204,8 @@ cdef class SocketWire:
             ping_looks: after how many looks without a sign of life a ping is sent.
             dead_looks: after how many the connection is given up.
         """
+        if self.ended.done() or self.transport.is_closing():
+            return
         self.silent_looks += 1
         if self.silent_looks >= dead_looks:
             self.close(CLOSE_GOING_AWAY, "nothing was heard for too long")
