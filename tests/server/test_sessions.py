@@ -332,7 +332,6 @@ class TestHalfOpen:
         assert back.code == 0
         await back.settle()
 
-
     async def test_a_cursor_shows_what_was_heard_and_not_acknowledged(self, server: Server) -> None:
         amy, bob = await joined(server, "amy"), await joined(server, "bob")
         heard = [(await amy.ask("invite", invitee="bob"))["invite_id"] for _ in range(2)]

@@ -61,6 +61,9 @@ class End:
         self.link.network.sent(self, frame)
         self.outgoing.put(FRAME, frame.decode())
 
+    def trust(self) -> None:
+        """Take whatever comes, as always."""
+
     def hold(self) -> None:
         """Read no more; what is under way comes all the same."""
 
