@@ -132,7 +132,8 @@ async def test_l3_every_request_is_answered_however_long_it_waits(
         invite_id = bob.answers[asked[0]]["result"]["invite_id"]
         outcome = bob.request("outcome", invite_id=invite_id)
         await server.hub.cancel_by_server(invite_id)
-        assert (await bob.answer(outcome))["result"]["state"] == "cancelled"
+        await turns()
+        assert outcome in bob.answers
 
 
 async def test_l3_what_was_asked_before_a_logout_is_answered_before_it(
@@ -158,7 +159,8 @@ async def test_l3_to_stop_following_leaves_other_requests_alone(clock: VirtualCl
         await turns()
         await amy.ask("unfollow", follow=outcome)
         await server.hub.cancel_by_server(invite_id)
-        assert (await amy.answer(outcome))["result"]["state"] == "cancelled"
+        await turns()
+        assert outcome in amy.answers, "it was no following"
 
 
 async def test_l3_what_is_followed_and_left_at_once_is_answered(clock: VirtualClock) -> None:

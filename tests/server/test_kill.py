@@ -168,7 +168,9 @@ async def test_clients_of_a_killed_server_go_on_and_nothing_acknowledged_is_lost
                 outcome = await invitation.outcome()
                 [(invitee, status)] = outcome.statuses.items()
                 told = by_name[invitee].answered.get(invitation)
-                assert told in (None, status), f"{invitation}: {told} was acknowledged, not {status}"
+                assert told in (None, status), (
+                    f"{invitation}: {told} was acknowledged, not {status}"
+                )
                 heard = person.ended.get(invitation)
                 assert heard in (None, status), f"{invitation}: {heard} was heard, not {status}"
     acknowledged = {each for person in people for each in person.answered}
