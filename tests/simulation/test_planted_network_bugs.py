@@ -34,9 +34,10 @@ def drop_history_in_silence(patch: Patch) -> None:
     async def admit_all(self: Any, params: Any, user_id: str) -> Any:
         old = self.sessions.get((user_id, params.device_id))
         number, _ = self.cursors.read(params.cursor)
-        if old is not None and old.client == params.client and old.online and number is not None:
-            if params.start == "hot" and not old.outbox.reaches(number):
-                return old, True
+        is_same = old is not None and old.client == params.client and old.online
+        comes_back = is_same and number is not None and params.start == "hot"
+        if comes_back and not old.outbox.reaches(number):
+            return old, True
         return await admit(self, params, user_id)
 
     patch(Server, "admit", admit_all)
@@ -241,10 +242,10 @@ def leave_a_timer(patch: Patch) -> None:
 
 
 PLANTED = [
-    drop_history_in_silence, skip_one, repeat_one, forget_what_was_missed, answer_twice, answer_never,
-    kick_in_silence, keep_for_ever, stay_paused, send_to_the_lost, answer_before_durable,
-    log_in_the_dead, one_name_for_all, renumber, say_that_nothing_was_sent, event_before_answer,
-    ring_twice, never_notice_silence, show_nothing, leave_a_timer,
+    drop_history_in_silence, skip_one, repeat_one, forget_what_was_missed, answer_twice,
+    answer_never, kick_in_silence, keep_for_ever, stay_paused, send_to_the_lost,
+    answer_before_durable, log_in_the_dead, one_name_for_all, renumber, say_that_nothing_was_sent,
+    event_before_answer, ring_twice, never_notice_silence, show_nothing, leave_a_timer,
 ]  # fmt: skip
 
 
