@@ -264,8 +264,9 @@ class Intake:
 
     def _settle(self, missed: Sequence[Event | Call]) -> None:
         handed_over = self.delivery.posted - len(self.delivery)
-        unheard = set(map(id, missed))
-        while self._told and self._taken_count < handed_over:
+        unheard = set(map(id, missed)) & {id(item) for item, _ in self._told}
+        # What stands before something that was missed was heard, though it may not be counted yet.
+        while self._told and (unheard or self._taken_count < handed_over):
             item, cursor = self._told[0]
             if id(item) in unheard:
                 return

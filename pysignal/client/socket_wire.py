@@ -23,7 +23,8 @@ from pysignal.protocol.wire import Peer, Wire
 
 log = logging.getLogger("pysignal")
 
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+# No bound: the answer to a login has everything that is open, and comes from a server of one's own.
+FRAME_BYTES_MAX: Final = 0
 
 # Frames that wait to be written before the connection holds back, and before it goes on.
 WAITING_MAX: Final = 64

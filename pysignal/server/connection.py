@@ -20,6 +20,7 @@ from pysignal.errors import (
     InvalidParameter,
     KickedOff,
     LimitExceeded,
+    NotAvailable,
     NotLoggedIn,
     OutcomeUnknown,
     SignalingError,
@@ -89,8 +90,9 @@ class Connection:
         self._is_held = self._is_paused = False
         self._is_closed = self._is_leaving = False
         self._caller: Caller | None = None
-        self._waiting: set[asyncio.Task[None]] = set()
-        self._follows: dict[int, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # What `unfollow` can end: the task, and what is told then.
+        self._ending: dict[int, tuple[asyncio.Task[None], bytes]] = {}
         self._bad = 0
         self._forgiving: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -150,7 +152,7 @@ class Connection:
         for timer in (self._deadline, self._expiry, self._forgiving):
             if timer is not None:
                 timer.cancel()
-        for task in list(self._waiting):
+        for task in self._tasks:
             task.cancel()
         if self.session is not None:
             self.session.detach(self)
@@ -314,7 +316,7 @@ class Connection:
             await session.logout()
             return null_answer(request.id)
 
-        self._begin(request.id, log_out(), CLOSE_NORMAL)
+        self._begin(request.id, log_out(), close=CLOSE_NORMAL)
 
     def _await_outcome(self, session: ServedSession, request: m.AwaitOutcome) -> None:
         async def outcome() -> bytes:
@@ -328,7 +330,8 @@ class Connection:
             }
             return answer(request.id, written)
 
-        self._begin(request.id, outcome())
+        withdrawn = NotAvailable("nobody waits for this outcome any more: it was unfollowed")
+        self._begin(request.id, outcome(), ended=refused(request.id, withdrawn))
 
     def _follow(self, session: ServedSession, request: m.Follow) -> None:
         params, number = request.params, request.id
@@ -342,27 +345,40 @@ class Connection:
                 return _follow_ended(number, to_wire(error))
             return _follow_ended(number, None)
 
-        task = self._begin(number, follow())
-        if task is not None:
-            self._post(null_answer(number))
-            self._follows[number] = task
-            task.add_done_callback(lambda _: self._follows.pop(number, None))
+        begun, ended = null_answer(number), _follow_ended(number, None)
+        self._begin(number, follow(), begun=begun, ended=ended)
 
     def _unfollow(self, session: ServedSession, request: m.Unfollow) -> None:
-        task = self._follows.get(request.params.follow)
-        if task is not None:
-            task.cancel()
+        task, told = self._ending.get(request.params.follow, (None, b""))
+        if task is not None and task.cancel():
+            self._post(told)
         self._post(null_answer(request.id))
 
     def _begin(
-        self, number: int, work: Coroutine[Any, Any, bytes], close: int | None = None
-    ) -> asyncio.Task[None] | None:
-        """Let a task work out an answer, which may take long."""
-        if len(self._waiting) >= self._server.settings.waits_max:
+        self,
+        number: int,
+        work: Coroutine[Any, Any, bytes],
+        *,
+        close: int | None = None,
+        begun: bytes | None = None,
+        ended: bytes | None = None,
+    ) -> None:
+        """Let a task work out an answer, which may take long.
+
+        Args:
+            number: of the request.
+            work: gives the answer, or what comes last.
+            close: the code to close with behind it.
+            begun: what is told first.
+            ended: what is told where `unfollow` ends it; None where that must not be.
+        """
+        if len(self._tasks) >= self._server.settings.waits_max:
             work.close()
             error = LimitExceeded("too many outcomes and followings wait on this connection")
             self._post(refused(number, error))
-            return None
+            return
+        if begun is not None:
+            self._post(begun)
 
         async def run() -> None:
             try:
@@ -378,13 +394,18 @@ class Connection:
                 self._close(close)
 
         task = self._loop.create_task(run())
-        self._waiting.add(task)
-        task.add_done_callback(lambda ended: self._forget(ended, work))
-        return task
+        self._tasks.add(task)
+        if ended is not None:
+            self._ending[number] = task, ended
+        task.add_done_callback(lambda over: self._forget(number, over, work))
 
-    def _forget(self, task: asyncio.Task[None], work: Coroutine[Any, Any, bytes]) -> None:
+    def _forget(
+        self, number: int, task: asyncio.Task[None], work: Coroutine[Any, Any, bytes]
+    ) -> None:
         work.close()  # it may have been cancelled before it began
-        self._waiting.discard(task)
+        self._tasks.discard(task)
+        if number in self._ending and self._ending[number][0] is task:
+            del self._ending[number]
 
     # -- the end -----------------------------------------------------------------------------------
 

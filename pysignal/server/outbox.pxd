@@ -60,9 +60,12 @@ cdef class Outbox:
     cdef object wire            # the connection's, or None
     cdef list unsent            # texts that wait for it, or None
     cdef Py_ssize_t unsent_bytes
+    cdef Py_ssize_t count_most  # that may wait now, with what a client that is back has missed
+    cdef Py_ssize_t bytes_most
     cdef bint is_paused
 
     cdef int take(self, Message message) except -1
     cdef int forget(self, long long until_ms) except -1
     cdef int add(self, bytes text) except -1
     cdef int send(self) except -1
+    cdef int nothing_waits(self) except -1

@@ -26,7 +26,7 @@ from pysignal.system_clock import stopwatch_ns
 # Events whose messages are remembered: sessions of one group hear up to 256 in a row, each.
 cdef enum: RING = 1024
 
-# What waits is sent at once where it is more than this: frames are of a size that everybody takes.
+# A frame has no more messages once it is so large; what waits is sent at once where it is more.
 cdef enum: FRAME_BYTES = 262_144
 
 # How long one flush keeps the loop, and how many connections it serves between two looks.
@@ -176,6 +176,7 @@ cdef class Outbox:
         self.kept_max = kept_max
         self.count_max = count_max
         self.bytes_max = bytes_max
+        self.nothing_waits()
         self.keep_ms = keep_ms
         self.lost = writer.number
 
@@ -234,18 +235,35 @@ cdef class Outbox:
                 self.flusher.want(self)
             if self.unsent_bytes > FRAME_BYTES:
                 self.send()
-        elif len(self.unsent) > self.count_max or self.unsent_bytes > self.bytes_max:
+        elif len(self.unsent) > self.count_most or self.unsent_bytes > self.bytes_most:
             self.overflowed()
         return 0
 
     cdef int send(self) except -1:
-        """Send what waits in one frame."""
-        cdef list unsent = self.unsent
-        if self.wire is None or self.is_paused or unsent is None:
-            return 0
+        """Send what waits, in frames that everybody takes, until the client has enough."""
+        cdef list unsent, frame
+        cdef Py_ssize_t count, size
+        while self.unsent is not None and self.wire is not None and not self.is_paused:
+            unsent = self.unsent
+            count = size = 0
+            while count < len(unsent) and size <= FRAME_BYTES:
+                size += len(<bytes>unsent[count])
+                count += 1
+            if count == len(unsent):
+                frame = unsent
+                self.nothing_waits()
+            else:
+                frame = unsent[:count]
+                del unsent[:count]
+                self.unsent_bytes -= size
+            self.wire.send(joined(frame))
+        return 0
+
+    cdef int nothing_waits(self) except -1:
         self.unsent = None
         self.unsent_bytes = 0
-        self.wire.send(joined(unsent))
+        self.count_most = self.count_max
+        self.bytes_most = self.bytes_max
         return 0
 
     def flush(self):
@@ -272,8 +290,7 @@ cdef class Outbox:
     def detach(self):
         """Send on no connection; what waited for it is kept, as far as it is kept at all."""
         self.wire = None
-        self.unsent = None
-        self.unsent_bytes = 0
+        self.nothing_waits()
         self.is_paused = False
 
     def acknowledge(self, uint64_t number, uint64_t position):
@@ -296,8 +313,13 @@ cdef class Outbox:
         return False
 
     def send_again(self):
-        """Send what is kept once more; what a client has taken was acknowledged before."""
+        """Send what is kept once more; what a client has taken was acknowledged before.
+
+        It may be much, and comes beside what may wait.
+        """
         for message in self.history or ():
+            self.count_most += 1
+            self.bytes_most += len((<Message>message).text)
             self.add((<Message>message).text)
 
     def untaken(self):

@@ -422,6 +422,21 @@ async def test_a_following_tells_everything_from_the_opening_on(server: Server) 
     assert followed[-1] == {"follow": number, "error": None}
 
 
+async def test_what_is_unfollowed_comes_to_its_end_and_nothing_else_does(server: Server) -> None:
+    amy = await joined(server, "amy")
+    name = (await amy.ask("invite", invitee="bob"))["invite_id"]
+    outcome = amy.request("outcome", invite_id=name)
+    follow = amy.request("follow", invite_id=name)
+    sync = amy.request("sync")
+    for number in (outcome, follow, sync, 12345):
+        assert await amy.ask("unfollow", follow=number) is None
+    assert (await amy.answer(outcome))["error"]["code"] == 7014
+    assert (await amy.answer(follow))["result"] is None
+    assert "result" in await amy.answer(sync)
+    ends = [each["params"] for each in amy.heard if each["method"] == "follow_ended"]
+    assert ends == [{"follow": follow, "error": None}]
+
+
 async def test_a_logout_ends_the_session(server: Server) -> None:
     amy = await joined(server, "amy")
     assert await amy.ask("logout") is None

@@ -16,9 +16,11 @@ import aiohttp
 import pytest
 from server.test_sessions import Trusting
 
+import pysignal
 from pysignal import Hub
 from pysignal.protocol.numbers import SUBPROTOCOL
 from pysignal.server import Server, Settings
+from pysignal.server.socket_wire import SocketWire
 
 pytestmark = pytest.mark.anyio
 
@@ -302,3 +304,28 @@ class TestSlowSocket:
                     assert message["result"]["recovered"]
         assert heard == names
         back.close()
+
+
+async def test_a_client_comes_back_for_more_than_any_buffer_holds(server: Server) -> None:
+    async with pysignal.connect(server.url, "bob", "bob") as bob:
+        heard: list[str] = []
+
+        class Counting(pysignal.SignalingListener):
+            def on_receive_new_invitation(
+                self, invite_id: str, inviter: str, group_id: str, invitees: list[str], data: str
+            ) -> None:
+                heard.append(invite_id)
+
+        bob.signaling.add_signaling_listener(Counting())
+        [connection] = server.connections
+        assert isinstance(connection.wire, SocketWire)
+        connection.wire.abort()
+        names = [await server.hub.invite_as("amy", "bob", "\x01" * 12_000) for _ in range(500)]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(heard) < len(names):  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+        assert heard == names
+        assert bob.recovered
+    # All of it in one answer: a client takes what its server has.
+    async with pysignal.connect(server.url, "bob", "bob", device_id="2") as bob:
+        assert len(bob.snapshot.open) == len(names)
