@@ -51,7 +51,7 @@ class Proxy:
     async def open(self) -> str:
         """Listen; returns where clients connect to."""
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        return "ws://127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
         """Cut everything."""
@@ -68,11 +68,12 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward = await asyncio.open_connection("127.0.0.1", self._port)
         writers = writer, onward[1]
-        for way, source, target in (
+        ways: list[tuple[Way, asyncio.StreamReader, asyncio.StreamWriter]] = [
             ("out", reader, onward[1]),
             ("back", onward[0], writer),
-        ):
-            pump = asyncio.ensure_future(self._pump(way, source, target, writers))  # type: ignore[arg-type]
+        ]
+        for way, source, target in ways:
+            pump = asyncio.ensure_future(self._pump(way, source, target, writers))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 

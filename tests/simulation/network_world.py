@@ -34,6 +34,9 @@ from pysignal.journal.entries import MACHINE
 from pysignal.server import Server, Settings
 from pysignal.server.auth import Identity
 
+# What looks at how long its turn has taken.
+TIMED = ("commands", "hub", "server.connection", "server.outbox", "client.intake")
+
 OBSERVER = "observer"
 LIFETIME_S = 40
 START_MS = 1_700_000_000_000
@@ -289,8 +292,10 @@ class NetworkWorld(ClientActs):
         """Let turns take as long as this seed says."""
         stopwatch = Stopwatch(random.Random(f"stopwatch {self.seed}"))
         with contextlib.ExitStack() as stack:
-            for module in ("commands", "hub", "server.outbox", "client.intake"):
+            for module in TIMED:
                 stack.enter_context(mock.patch(f"pysignal.{module}.stopwatch_ns", stopwatch))
+            looks = self.rng.choice([1, 2, 16])
+            stack.enter_context(mock.patch("pysignal.server.connection.TAKEN_PER_LOOK", looks))
             yield
 
     async def _live(self) -> None:
@@ -314,7 +319,8 @@ class NetworkWorld(ClientActs):
         await self._end()
 
     async def start_life(self) -> None:
-        """Start a process of the server."""
+        """Start a process of the server, at a time that tells its life from the last one."""
+        await asyncio.sleep(0.002)
         life = Life(self, self.lives)
         self.processes.append(life.process)
         self.starts_ms.append(START_MS + self.loop.now_ns // 1_000_000)

@@ -64,12 +64,6 @@ class End:
     def trust(self) -> None:
         """Take whatever comes, as always."""
 
-    def hold(self) -> None:
-        """Read no more; what is under way comes all the same."""
-
-    def go_on(self) -> None:
-        """Read again."""
-
     def close(self, code: int, reason: str = "") -> None:
         """Close behind what was sent."""
         if self.process.is_dead or self.is_closing or self.is_over:
@@ -78,6 +72,15 @@ class End:
         self.link.network.closed(self, code)
         self.outgoing.put(CLOSE, code)
         self.process.call_later(PATIENCE_S, self.end, ABNORMAL)
+
+    def hold(self) -> None:
+        """Read nothing more until `go_on`."""
+        self.incoming.is_held = True
+
+    def go_on(self) -> None:
+        """Read again."""
+        self.incoming.is_held = False
+        self.incoming.release()
 
     def end(self, code: int) -> None:
         """Tell the owner that it is over, once."""
@@ -126,7 +129,7 @@ class Lane:
 
     def __init__(self, sender: End, receiver: End, delay_s: Callable[[], float]) -> None:
         self.queue: deque[tuple[str, Any]] = deque()
-        self.is_cut = self.is_stalled = False
+        self.is_cut = self.is_stalled = self.is_held = False
         self._held = 0
         self._sender = sender
         self._receiver = receiver
@@ -149,7 +152,7 @@ class Lane:
 
     def _arrive(self) -> None:
         """Hand over what is at the head: the order never depends on that of callbacks."""
-        if self.is_stalled:
+        if self.is_stalled or self.is_held:
             self._held += 1
         elif self.queue:
             self._receiver.take(*self.queue.popleft())
@@ -163,11 +166,16 @@ class Lane:
         if not self.is_stalled:
             return
         self.is_stalled = False
-        held, self._held = self._held, 0
-        for _ in range(held):
-            self._receiver.process.call_soon(self._arrive)
+        self.release()
         if not self._sender.is_over:
             self._sender.process.call_soon(self._tell, False)
+
+    def release(self) -> None:
+        """Hand over what has arrived meanwhile, unless it is held back for another reason."""
+        if not self.is_stalled and not self.is_held:
+            held, self._held = self._held, 0
+            for _ in range(held):
+                self._receiver.process.call_soon(self._arrive)
 
     def _tell(self, is_paused: bool) -> None:
         if is_paused == self.is_stalled:
