@@ -1,6 +1,6 @@
 """Two phones and a call server, over the network: one loses its connection, and misses nothing.
 
-    python examples/network.py
+Run it: python examples/network.py
 """
 
 import asyncio
