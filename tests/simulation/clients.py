@@ -115,6 +115,7 @@ class Client:
         self.timeout_s = rng.choice([2.0, 10.0])
         self.numbers: dict[str, set[int]] = {}  # of the requests that carried some data
         self.answers: dict[int, dict[str, Any]] = {}  # that have arrived, by number
+        self.answered_ns: dict[int, int] = {}  # when
         self.is_gone = False
         self.came_ns = 0
         token = world.tokens.source(user, rng)
