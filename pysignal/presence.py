@@ -66,17 +66,29 @@ class Device:
         number: stands for the device in the engine.
         session: the one that is logged in, or None.
         left_ms: engine time of the last disconnect.
-        left_position: commit position of the last disconnect.
+        left_position: commit position up to which it was told of everything but `untold`.
+        gone_position: commit position of the last disconnect: it may say that it was told as much.
         untold: open invitations up to that position which the device was not told of.
         known: invitations which it was told of and which had not ended for it then.
+        doubtful: the commit positions of openings among `untold` that were on their way to it.
     """
 
     number: int
     session: Session | None = None
     left_ms: int = 0
     left_position: int = 0
+    gone_position: int = 0
     untold: set[str] = field(default_factory=set)
     known: tuple[str, ...] = ()
+    doubtful: dict[str, int] = field(default_factory=dict)
+
+    def take_for_told(self, position: int) -> None:
+        """Believe the device that it has heard everything up to a commit position."""
+        self.left_position = min(self.gone_position, position)
+        proven = [name for name, opened in self.doubtful.items() if opened <= position]
+        self.untold.difference_update(proven)
+        self.known = (*self.known, *proven)
+        self.doubtful = {}
 
 
 class Presence:
@@ -185,7 +197,7 @@ class Presence:
         if account is None:
             account = self._accounts[user] = Account(user)
         if device is not None and told is not None:
-            device.left_position = min(device.left_position, told)
+            device.take_for_told(told)
         remembered = None if cold else device
         if device is None:
             device = Device(_device_number(session.device_id, account))
@@ -306,8 +318,9 @@ class Presence:
         ]
         device.known = tuple(name for name in dict.fromkeys(known) if name not in untold)
         untold.intersection_update(known)
+        device.doubtful = session._doubtful()
         device.left_ms = now_ms
-        device.left_position = self._machine.position
+        device.left_position = device.gone_position = self._machine.position
         heard = session._heard_up_to()
         if heard is not None:
             device.left_position = min(device.left_position, heard)
@@ -367,12 +380,14 @@ class Presence:
             None,
             kept["left_ms"],
             kept["left_position"],
+            kept["gone_position"],
             set(kept["untold"]),
             tuple(kept["known"]),
         )
         if kept["online"]:
             open_now = self.party_to(user)
-            device.left_ms, device.left_position = now_ms, self._machine.position
+            device.left_ms = now_ms
+            device.left_position = device.gone_position = self._machine.position
             device.known = tuple(name for name in open_now if name not in device.untold)
             device.untold.intersection_update(open_now)
         if self._is_forgotten(device, now_ms):
@@ -427,6 +442,7 @@ def _entry(user: str, device_id: str, device: Device) -> bytes:
             "online": device.session is not None,
             "left_ms": device.left_ms,
             "left_position": device.left_position,
+            "gone_position": device.gone_position,
             "untold": list(device.untold),
             "known": device.known,
         },

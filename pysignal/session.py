@@ -120,6 +120,10 @@ class Session(ListeningSession):
         """
         return None
 
+    def _doubtful(self) -> dict[str, int]:
+        """The openings that may have been heard or not, with their commit positions."""
+        return {}
+
     def _ended(self, error: SignalingError, callback: str = "") -> None:
         """Note that the session is offline; called by the hub once it is.
 

@@ -94,6 +94,9 @@ class End:
             self._is_closed = True
             self.other._come(lambda: self.other._end(code))
 
+    def trust(self) -> None:
+        """Take whatever comes, as always."""
+
     def hold(self) -> None:
         """Read no more; what is under way comes all the same."""
 

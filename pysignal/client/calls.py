@@ -26,6 +26,10 @@ from pysignal.protocol.results import Error
 # Calls that are sent and unanswered; others wait for their turn.
 IN_FLIGHT_MAX: Final = 256
 
+# A change that was sent so long ago is not sent again: the server may have forgotten its result,
+# which it keeps for two minutes, and would carry it out once more. Seconds.
+AGAIN_S: Final = 110.0
+
 _KINDS: Final[dict[str, type[Request]]] = {
     str(kind.__struct_config__.tag): kind for kind in REQUESTS
 }
@@ -61,6 +65,7 @@ class Call:
         "method",
         "noted",
         "number",
+        "sent_s",
         "takes_place",
         "timer",
     )
@@ -74,6 +79,7 @@ class Call:
         self.timer: asyncio.TimerHandle | None = None
         self.answer_number = 0
         self.is_sent = False
+        self.sent_s = 0.0
         self.in_flight = False
         self.is_changing = True
         self.takes_place = True
@@ -222,12 +228,7 @@ class Calls:
         if not self.drop(call):
             return
         if call.is_sent:
-            call.fail(
-                OutcomeUnknown(
-                    f"{call.method}: no answer within {timeout_s:g} s, and whether it took effect "
-                    "is unknown; look, or repeat it with the request_id that it had"
-                )
-            )
+            call.fail(_unanswered(call, f"within {timeout_s:g} s"))
         else:
             call.fail(
                 NotLoggedIn(
@@ -246,6 +247,11 @@ class Calls:
         """
         self._line = line
         self._in_flight = 0
+        oldest_s = asyncio.get_running_loop().time() - AGAIN_S
+        for call in list(self._pending.values()):
+            if call.is_sent and call.is_changing and call.sent_s < oldest_s:
+                self.drop(call)
+                call.fail(_unanswered(call, "in two minutes"))
         for call in self._pending.values():
             call.in_flight = False
             # What it did may be among the events that were missed: its caller comes before them.
@@ -270,7 +276,9 @@ class Calls:
             if call.takes_place:
                 call.in_flight = True
                 self._in_flight += 1
-            call.is_sent = True
+            if not call.is_sent:
+                call.is_sent = True
+                call.sent_s = asyncio.get_running_loop().time()
             self._line.send(call.written())
 
     def answered(self, message: Incoming) -> None:
@@ -312,3 +320,10 @@ class Calls:
                 )
             else:
                 call.fail(NotLoggedIn(error.message))
+
+
+def _unanswered(call: Call, when: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{call.method}: no answer {when}, and whether it took effect is unknown; look, or repeat "
+        "it with the request_id that it had"
+    )

@@ -135,7 +135,7 @@ class Connection:
                 if self.over.done():
                     return
                 self._owner.message(self, message)
-        except FrameError as error:
+        except ValueError as error:  # a FrameError, or a value that this version does not know
             log.error("%s; is the server a newer one?", error)
             self.close(CLOSE_POLICY)
 

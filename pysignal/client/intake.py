@@ -11,13 +11,17 @@ import inspect
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET, DecodeError
+from msgspec.json import decode
 
 from pysignal.clock import stopwatch_ns
 from pysignal.courier import log_failure
 from pysignal.delivery import Delivery
 from pysignal.engine.facts import Event
 from pysignal.groups.callbacks import GroupListener
+from pysignal.protocol.frames import Incoming
 from pysignal.protocol.numbers import INVITEES_INLINE_MAX
 from pysignal.protocol.reading import event_from
 from pysignal.protocol.results import (
@@ -132,15 +136,25 @@ class Intake:
 
     # -- messages ----------------------------------------------------------------------------------
 
+    def pass_over(self, message: Incoming) -> None:
+        """Go on behind a message that this version does not understand."""
+        try:
+            found: Any = {} if message.params is UNSET else decode(message.params)
+        except DecodeError:
+            return
+        cursor = found.get("cursor") if isinstance(found, dict) else None
+        if isinstance(cursor, str):
+            self._set_cursor(cursor)
+
     def take_event(self, params: EventParams) -> None:
         """Take an event; an opening that was heard before is dropped."""
         invite_id = params.invite_id
-        if params.kind == "opened":
-            if invite_id in self._open or invite_id in self._ended:
-                self._set_cursor(params.cursor)
-                return
-            self._note_opening(invite_id, params.expires_at is not None)
+        if params.kind == "opened" and (invite_id in self._open or invite_id in self._ended):
+            self._set_cursor(params.cursor)
+            return
         event = self.made(params, None)
+        if params.kind == "opened":
+            self._note_opening(invite_id, params.expires_at is not None)
         if params.ends:
             self._lists.pop(invite_id, None)
             if invite_id in self._open:

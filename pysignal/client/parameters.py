@@ -17,7 +17,7 @@ from pysignal.errors import DataTooLong, InvalidParameter
 from pysignal.shard import too_late
 
 # The largest message that a server takes (one that carries a list of invitees).
-MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
+MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024 - 1
 
 # Lists and objects within a parameter; the frame, the message and its parameters are three more.
 _LEVELS_MAX: Final = 4

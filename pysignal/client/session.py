@@ -29,6 +29,7 @@ from pysignal.client.parameters import acknowledgement
 from pysignal.client.signaling import RemoteSignaling
 from pysignal.client.socket_wire import dial_to
 from pysignal.engine.facts import Event
+from pysignal.engine.views import InvitationInfo
 from pysignal.errors import InvalidParameter, NotLoggedIn, SignalingError
 from pysignal.following import Outcome
 from pysignal.limits import Limits
@@ -43,6 +44,7 @@ from pysignal.protocol.results import (
     FollowedParams,
     FollowEndedParams,
     GroupEventParams,
+    InvitationFields,
     LoginResult,
     OutcomeResult,
 )
@@ -258,11 +260,7 @@ class RemoteSession(ListeningSession):
         self._acknowledged = result.cursor
         self._intake.logged_in(result.cursor, result.recovered, found.open if found else ())
         if found is not None:
-            self.snapshot = Snapshot(
-                found.now,
-                [info_from(fields) for fields in found.open],
-                [info_from(fields) for fields in found.ended],
-            )
+            self.snapshot = Snapshot(found.now, _infos(found.open), _infos(found.ended))
         if self.online:
             self._tell_connection("on_connected")
         elif self._entering is not None and not self._entering.done():
@@ -299,6 +297,16 @@ class RemoteSession(ListeningSession):
             return
         if not self.online:
             return
+        try:
+            self._take(message)
+        except ValueError as problem:  # a FrameError is one
+            log.warning("a message of the server is passed over: %s", problem)
+            self._intake.pass_over(message)
+        if self._ack is None and self._intake.untaken:
+            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
+
+    def _take(self, message: Incoming) -> None:
+        """Take a notification; what cannot be understood is a ValueError."""
         params = params_of(message)
         if isinstance(params, EventParams):
             self._intake.take_event(params)
@@ -310,8 +318,6 @@ class RemoteSession(ListeningSession):
                 unfollow(self, call)
         elif isinstance(params, FollowEndedParams):
             self._follow_ended(params)
-        if self._ack is None and self._intake.untaken:
-            self._ack = self._loop.call_later(ACK_S, self._tell_taken)
 
     def _follow_ended(self, params: FollowEndedParams) -> None:
         call = self._calls.get(params.follow)
@@ -414,6 +420,17 @@ def _pass_over(task: asyncio.Task[Any]) -> None:
     """Let nobody be told how a task has ended."""
     if not task.cancelled():
         task.exception()
+
+
+def _infos(found: list[InvitationFields]) -> list[InvitationInfo]:
+    """Read invitations; one that only a newer version understands is left out."""
+    infos = []
+    for fields in found:
+        try:
+            infos.append(info_from(fields))
+        except ValueError as problem:
+            log.warning("an invitation of the snapshot is left out: %s", problem)
+    return infos
 
 
 if TYPE_CHECKING:

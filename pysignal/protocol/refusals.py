@@ -81,7 +81,8 @@ def from_wire(error: Error) -> SignalingError:
     if kind is not None:
         return kind(error.message, **_without(details))
     name = NAMES.get(error.code, "unknown") if told is UNSET else told.name
-    remedy = Remedy.CALLER if told is UNSET else Remedy(told.remedy)
+    known = told is not UNSET and told.remedy in {remedy.value for remedy in Remedy}
+    remedy = Remedy(told.remedy) if told is not UNSET and known else Remedy.CALLER
     details = _without(details, "code", "name", "remedy")
     return UnknownRefusal(error.message, code=error.code, name=name, remedy=remedy, **details)
 

@@ -215,7 +215,7 @@ class ErrorFields(Struct, kw_only=True, gc=False):
     """
 
     name: str
-    remedy: Literal["retry", "caller", "final"]
+    remedy: str
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -32,6 +32,9 @@ class Wire(Protocol):
 class PatientWire(Wire, Protocol):
     """A wire whose other side can be made to wait: what a server needs of it."""
 
+    def trust(self) -> None:
+        """Take as much as anybody may send: the other side has logged in."""
+
     def hold(self) -> None:
         """Read nothing more until `go_on`. What was read already may still come."""
 

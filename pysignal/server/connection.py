@@ -63,6 +63,7 @@ _MINUTE_S: Final = 60.0
 
 # How a refused login is closed, where it is not for what it has shown.
 _CLOSES: Final = {
+    InvalidParameter.code: CLOSE_POLICY,
     HubClosed.code: CLOSE_GOING_AWAY,
     KickedOff.code: CLOSE_KICKED,
     LimitExceeded.code: CLOSE_TOO_MANY,
@@ -181,7 +182,7 @@ class Connection:
                 self._close(CLOSE_POLICY, "too many frames at once")
             return
         if len(text) > self._server.settings.login_frame_bytes_max:
-            self._close(CLOSE_TOO_BIG, "the first message is to be a login")
+            self._close(CLOSE_TOO_BIG, "so much is not taken before a login")
             return
         first, *others = requests_in(text)
         if isinstance(first, Bad):
@@ -220,6 +221,7 @@ class Connection:
         self._deadline.cancel()
         self._deadline = None
         self.session = session
+        self.wire.trust()
         self._caller = Caller(session, session.outbox, self._post, f"{params.client}/")
         if identity.expires_ms is not None:
             left_s = (identity.expires_ms - self._server.clock.now_ms()) / 1000
@@ -261,6 +263,9 @@ class Connection:
         """Begin what a message asks for."""
         session = self.session
         if self._is_closed or session is None:
+            return
+        if self._is_leaving and isinstance(request, m.Request):
+            self._post(refused(request.id, NotLoggedIn("it comes behind a logout")))
             return
         if type(request) in _OWN:
             _OWN[type(request)](self, session, request)
@@ -312,9 +317,10 @@ class Connection:
 
     def _log_out(self, session: ServedSession, request: m.Logout) -> None:
         async def log_out() -> bytes:
-            self._is_leaving = True
             await session.logout()
             return null_answer(request.id)
+
+        self._is_leaving = True
 
         self._begin(request.id, log_out(), close=CLOSE_NORMAL)
 

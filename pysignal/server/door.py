@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 # Looks at each connection between two pings.
 LOOKS_PER_PING: Final = 5
+
+# Connections that are looked at in one turn of the loop.
+LOOKED_AT_PER_TURN: Final = 64
 
 # Connections that wait for the handshake.
 BACKLOG: Final = 1024
@@ -52,13 +58,21 @@ class Door:
     ) -> None:
         """Listen; see `Server.start`."""
         if self._runner is None:
-            self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False)
+            # Whoever sends no whole request in time is sent away, as who does not log in.
+            self._runner = web.AppRunner(
+                self.app,
+                access_log=None,
+                handle_signals=False,
+                keepalive_timeout=self._server.settings.login_s,
+            )
             await self._runner.setup()
             self._look_again()
         site: web.BaseSite
         if path is not None:
-            site = web.UnixSite(self._runner, path, backlog=BACKLOG)
-            url = f"unix://{os.fspath(path)}"
+            where = _absolute(path)
+            await _refuse_if_served(where)
+            site = web.UnixSite(self._runner, where, backlog=BACKLOG)
+            url = f"unix://{quote(where)}"
         elif sock is not None:
             site = web.SockSite(self._runner, sock, backlog=BACKLOG)
             url = _url_of(sock)
@@ -101,8 +115,14 @@ class Door:
             return response
         settings = self._server.settings
         wire = wire_over(
-            request.transport, request.protocol, settings.frame_bytes_max, settings.close_s
+            request.transport,
+            request.protocol,
+            settings.frame_bytes_max,
+            # With the headers of frames; what comes in the same packet is not the client's fault.
+            2 * settings.login_frame_bytes_max,
+            settings.close_s,
         )
+        wire.begin_at(len(self._wires) % LOOKS_PER_PING)
         wire.peer = self._server.connect(wire)
         self._wires.add(wire)
         try:
@@ -115,10 +135,30 @@ class Door:
         """Look at every connection now and then."""
         settings = self._server.settings
         every_s = settings.ping_s / LOOKS_PER_PING
-        dead_looks = max(round(settings.dead_s / every_s), LOOKS_PER_PING + 1)
-        for wire in list(self._wires):
-            wire.look(LOOKS_PER_PING, dead_looks)
         self._looking = asyncio.get_running_loop().call_later(every_s, self._look_again)
+        self._look_at(list(self._wires), max(round(settings.dead_s / every_s), LOOKS_PER_PING + 1))
+
+    def _look_at(self, wires: list[SocketWire], dead_looks: int) -> None:
+        """Look at some, and at the others in the turns that follow."""
+        for wire in wires[-LOOKED_AT_PER_TURN:]:
+            wire.look(LOOKS_PER_PING, dead_looks)
+        del wires[-LOOKED_AT_PER_TURN:]
+        if wires:
+            asyncio.get_running_loop().call_soon(self._look_at, wires, dead_looks)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return str(Path(path).absolute())
+
+
+async def _refuse_if_served(path: str) -> None:
+    """Take no unix socket away from a server that answers on it."""
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return  # nobody is there, or nothing
+    writer.close()
+    raise OSError(errno.EADDRINUSE, f"another server listens on {path}: choose another path")
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -57,6 +57,7 @@ cdef class Outbox:
     cdef public uint64_t position
     cdef readonly bint is_short
     cdef object history         # a deque of messages, or None
+    cdef object dropped_ends    # a deque of events, or None
     cdef object wire            # the connection's, or None
     cdef list unsent            # texts that wait for it, or None
     cdef Py_ssize_t unsent_bytes

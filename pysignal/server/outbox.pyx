@@ -14,7 +14,7 @@ from collections import deque
 
 from libc.stdint cimport uint64_t
 
-from pysignal.engine.facts cimport Event
+from pysignal.engine.facts cimport FACT_OPENED, Event
 from pysignal.receivers cimport Call
 
 import orjson
@@ -28,6 +28,9 @@ cdef enum: RING = 1024
 
 # A frame has no more messages once it is so large; what waits is sent at once where it is more.
 cdef enum: FRAME_BYTES = 262_144
+
+# Ends that are too old to be kept for a client, but that a snapshot of its next login will name.
+cdef enum: ENDS_KEPT = 1024
 
 # How long one flush keeps the loop, and how many connections it serves between two looks.
 cdef enum:
@@ -161,8 +164,9 @@ cdef class Outbox:
 
     Attributes:
         lost: number of the last message that is not kept any more, or was taken by the client.
-        position: commit position up to which the client has taken everything.
-        is_short: whether something is not kept any more that the client has not taken, as far as
+        position: commit position up to which the client has taken everything, as far as it has
+            said.
+        is_short: whether an opening is not kept any more that the client has not taken, as far as
             it has said.
     """
 
@@ -214,7 +218,12 @@ cdef class Outbox:
             if len(self.history) <= self.kept_max and oldest.at_ms >= until_ms:
                 return 0
             self.lost = oldest.number
-            self.is_short = True
+            if isinstance(oldest.item, Event) and (<Event>oldest.item).code == FACT_OPENED:
+                self.is_short = True
+            if isinstance(oldest.item, Event) and (<Event>oldest.item).ends:
+                if self.dropped_ends is None:
+                    self.dropped_ends = deque(maxlen=ENDS_KEPT)
+                self.dropped_ends.append(oldest.item)
             self.history.popleft()
         return 0
 
@@ -300,6 +309,7 @@ cdef class Outbox:
         while self.lost != number:
             self.lost = (<Message>self.history.popleft()).number
         self.position = position
+        self.dropped_ends = None
         self.is_short = False
 
     def reaches(self, uint64_t number):
@@ -323,9 +333,9 @@ cdef class Outbox:
             self.add((<Message>message).text)
 
     def untaken(self):
-        """The events that no client has acknowledged, in order."""
-        return [
-            (<Message>message).item
-            for message in self.history or ()
-            if isinstance((<Message>message).item, Event)
-        ]
+        """The events that no client has acknowledged, in order, as far as they are known."""
+        cdef list out = list(self.dropped_ends or ())
+        for message in self.history or ():
+            if isinstance((<Message>message).item, Event):
+                out.append((<Message>message).item)
+        return out

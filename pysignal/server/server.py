@@ -25,6 +25,9 @@ from pysignal.server.outbox import Flusher, Outbox, Writer
 from pysignal.server.session import Cursors, ServedSession
 from pysignal.server.settings import Settings
 
+# Sessions that the end of a server logs out in one turn of the loop.
+ENDED_PER_TURN: Final = 32
+
 # With the number of a request it is a request ID, which has at most 128.
 CLIENT_BYTES_MAX: Final = 64
 
@@ -113,10 +116,13 @@ class Server:
             return
         self._is_closed = True
         await self._door.stop_listening()
-        for session in list(self.sessions.values()):
-            session.leave(HubClosed("the server is closing: connect again"))
+        error = HubClosed("the server is closing: connect again")
+        for number, session in enumerate(list(self.sessions.values()), 1):
+            session.leave(error)
+            if number % ENDED_PER_TURN == 0:
+                await asyncio.sleep(0)
         for connection in list(self.connections):
-            connection.end(HubClosed("the server is closing: connect again"), CLOSE_GOING_AWAY)
+            connection.end(error, CLOSE_GOING_AWAY)
         await self._door.close()
 
     # -- sessions ----------------------------------------------------------------------------------

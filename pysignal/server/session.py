@@ -120,6 +120,10 @@ class ServedSession(Session):
         """What the client has not acknowledged: it counts as not told."""
         return [*super()._close_courier(), *self.outbox.untaken()]
 
+    def _doubtful(self) -> dict[str, int]:
+        openings = (event for event in self.outbox.untaken() if event.kind == "opened")
+        return {event.invite_id: event.position for event in openings}
+
     def _heard_up_to(self) -> int | None:
         return self.outbox.position if self.outbox.is_short else None
 

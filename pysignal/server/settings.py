@@ -16,6 +16,8 @@ class Settings:
             session is logged in anew.
         history_s: how old such a message may be, seconds.
         waiting_max: messages that wait for a slow reader; one more closes its connection (4408).
+            It is less than `history_max`, so that the client can come back for them, and for what
+            was on its way.
         waiting_bytes_max: the same in bytes.
         frame_bytes_max: the size of a frame that is taken, bytes.
         login_frame_bytes_max: the same before the login.
@@ -30,7 +32,7 @@ class Settings:
     resume_window_s: float = 60.0
     history_max: int = 1024
     history_s: float = 120.0
-    waiting_max: int = 1024
+    waiting_max: int = 512
     waiting_bytes_max: int = 1 << 20
     frame_bytes_max: int = 2 << 20
     login_frame_bytes_max: int = 4096

@@ -17,6 +17,7 @@ cdef class SocketWire:
     cdef object patience        # a timer that runs while a close is not answered, or None
     cdef double close_s
     cdef int code
+    cdef Py_ssize_t bytes_left  # that may come before the login; below 0 for any number
     cdef int silent_looks
     cdef bint is_closing
     cdef bint is_full

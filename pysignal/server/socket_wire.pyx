@@ -12,7 +12,7 @@ from struct import Struct
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketError, WebSocketReader, WSCloseCode, WSMsgType
 
-from pysignal.protocol.numbers import CLOSE_GOING_AWAY
+from pysignal.protocol.numbers import CLOSE_GOING_AWAY, CLOSE_TOO_BIG
 
 # First bytes of whole frames (RFC 6455 section 5.2).
 cdef enum:
@@ -74,6 +74,7 @@ cdef class SocketWire:
         transport: of the connection.
         http: the protocol that had it before, which is told when it has ended.
         frame_bytes_max: of a message that is taken.
+        login_bytes_max: what may come before `trust`.
         close_s: how long the other side may take to answer a close, seconds.
 
     Attributes:
@@ -81,17 +82,21 @@ cdef class SocketWire:
         ended: done when the connection has ended.
     """
 
-    def __init__(self, transport, http, Py_ssize_t frame_bytes_max, double close_s):
+    def __init__(
+        self, transport, http, Py_ssize_t frame_bytes_max, Py_ssize_t login_bytes_max,
+        double close_s,
+    ):
         self.transport = transport
         self.http = http
         self.close_s = close_s
         self.loop = asyncio.get_running_loop()
         self.messages = Messages(self, http, self.loop)
         self.parser = WebSocketReader(
-            self.messages, frame_bytes_max, compress=False, decode_text=True
+            self.messages, frame_bytes_max + 1, compress=False, decode_text=True
         )
         self.ended = self.loop.create_future()
         self.code = ABNORMAL
+        self.bytes_left = login_bytes_max
 
     # -- the transport -----------------------------------------------------------------------------
 
@@ -101,6 +106,11 @@ cdef class SocketWire:
     def data_received(self, data):
         """Feed the parser, which calls `take` with each message."""
         self.silent_looks = 0
+        if self.bytes_left >= 0:
+            self.bytes_left -= len(data)
+            if self.bytes_left < 0:
+                self.close(CLOSE_TOO_BIG, "so much is not taken before a login")
+                return
         is_over, _ = self.parser.feed_data(data)
         if is_over and not self.is_closing:
             error = self.messages.exception()
@@ -165,7 +175,7 @@ cdef class SocketWire:
 
     def send(self, bytes frame not None):
         """Send a text frame."""
-        if not self.is_closing:
+        if not self.is_closing and not self.ended.done():
             self.transport.write(header(TEXT, len(frame)) + frame)
 
     cdef int write(self, int opcode, bytes payload) except -1:
@@ -180,6 +190,10 @@ cdef class SocketWire:
         self.is_closing = True
         self.write(CLOSE, code.to_bytes(2, "big") + reason.encode()[:SHORT_MAX - 2])
         self.patience = self.loop.call_later(self.close_s, self.transport.abort)
+
+    def trust(self):
+        """Take as much as anybody may send."""
+        self.bytes_left = -1
 
     def hold(self):
         """Read nothing more for now."""
@@ -197,6 +211,10 @@ cdef class SocketWire:
 
     # -- silence -----------------------------------------------------------------------------------
 
+    def begin_at(self, int looks):
+        """Count as silent for some looks, so that not all are asked at the same time."""
+        self.silent_looks = looks
+
     def look(self, int ping_looks, int dead_looks):
         """Be looked at every few seconds: ask a silent client whether it is there.
 
@@ -204,6 +222,8 @@ cdef class SocketWire:
             ping_looks: after how many looks without a sign of life a ping is sent.
             dead_looks: after how many the connection is given up.
         """
+        if self.ended.done() or self.transport.is_closing():
+            return
         self.silent_looks += 1
         if self.silent_looks >= dead_looks:
             self.close(CLOSE_GOING_AWAY, "nothing was heard for too long")
@@ -212,8 +232,10 @@ cdef class SocketWire:
             self.transport.write(PING)
 
 
-def wire_over(transport, http, Py_ssize_t frame_bytes_max, double close_s):
+def wire_over(
+    transport, http, Py_ssize_t frame_bytes_max, Py_ssize_t login_bytes_max, double close_s,
+):
     """Take a connection over from the protocol that has answered its handshake."""
-    wire = SocketWire(transport, http, frame_bytes_max, close_s)
+    wire = SocketWire(transport, http, frame_bytes_max, login_bytes_max, close_s)
     transport.set_protocol(wire)
     return wire

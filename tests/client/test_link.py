@@ -347,7 +347,7 @@ async def test_garbage_from_the_server_ends_the_connection_and_nothing_else(
     for count, garbage in enumerate(["{", "[]", "7", '{"jsonrpc": "2.0", "method": "event"}'], 2):
         line = server.line
         line.peer.received(garbage)
-        if garbage == "[]":
+        if garbage in ("[]", '{"jsonrpc": "2.0", "method": "event"}'):  # that is passed over
             line.cut()
         await server.back(count)
         assert line.code in (0, 1008)

@@ -51,6 +51,9 @@ class Line:
             self.code = code
             asyncio.get_running_loop().call_soon(self._connection.lost, code)
 
+    def trust(self) -> None:
+        """Take whatever comes, as always."""
+
     def hold(self) -> None:
         """Send no more; this client does not care."""
 

@@ -332,6 +332,42 @@ class TestHalfOpen:
         assert back.code == 0
         await back.settle()
 
+    async def test_a_cursor_shows_what_was_heard_and_not_acknowledged(self, server: Server) -> None:
+        amy, bob = await joined(server, "amy"), await joined(server, "bob")
+        heard = [(await amy.ask("invite", invitee="bob"))["invite_id"] for _ in range(2)]
+        await bob.settle()
+        bob.break_off()
+        await asyncio.sleep(0.05)
+        await amy.ask("cancel", invite_id=heard[0])
+        back = Line(server)
+        result = await back.login("bob", start="hot", cursor=bob.cursor())
+        assert not result["recovered"]
+        assert [each["invite_id"] for each in result["snapshot"]["ended"]] == [heard[0]]
+        assert [each["invite_id"] for each in result["snapshot"]["open"]] == [heard[1]]
+        await back.settle()
+        assert back.events() == []
+
+
+class TestTinyHistory:
+    """A client that has missed the end of what it had heard."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return replace(Settings(), history_max=4)
+
+    async def test_an_end_that_is_not_kept_is_in_the_snapshot(self, server: Server) -> None:
+        amy, bob = await joined(server, "amy"), await joined(server, "bob")
+        heard = (await amy.ask("invite", invitee="bob"))["invite_id"]
+        await bob.settle()
+        bob.break_off()
+        await amy.ask("cancel", invite_id=heard)
+        for _ in range(5):
+            await amy.ask("invite", invitee="bob")
+        back = Line(server)
+        result = await back.login("bob", start="hot", cursor=bob.cursor())
+        assert not result["recovered"]
+        assert heard in [each["invite_id"] for each in result["snapshot"]["ended"]]
+
 
 # -- retries ---------------------------------------------------------------------------------------
 

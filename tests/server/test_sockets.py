@@ -167,6 +167,41 @@ async def test_a_unix_socket_serves_as_well(settings: Settings, tmp_path: Path) 
             assert "result" in await socket.receive_json()
 
 
+async def test_a_unix_socket_that_is_served_is_taken_from_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    async with Hub() as hub, Server(hub, Trusting()) as server, Server(hub, Trusting()) as other:
+        await server.start(path=path)
+        with pytest.raises(OSError, match="another server listens"):
+            await other.start(path=path)
+
+
+async def test_before_the_login_little_is_taken(server: Server) -> None:
+    raw = await Raw.open(server)
+    raw.send(1, b"x" * 100_000)
+    assert await raw.close_code() == 1009
+    raw.close()
+    await ended(server)
+
+
+class TestHandshakes:
+    """Who connects, and says nothing or not enough."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return replace(Settings(), login_s=0.2, close_s=0.2)
+
+    @pytest.mark.parametrize("said", [b"", b"GET /signaling HTTP/1.1\r\nHost: x\r\n"])
+    async def test_a_connection_without_a_whole_request_is_closed(
+        self, server: Server, said: bytes
+    ) -> None:
+        host, port = server.url.removeprefix("ws://").split("/")[0].split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said)
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.read()
+        writer.close()
+
+
 async def test_an_address_in_use_is_told(server: Server) -> None:
     port = int(server.url.rsplit(":", 1)[1].split("/")[0])
     async with Hub() as hub, Server(hub, Trusting()) as other:
