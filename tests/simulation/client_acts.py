@@ -289,6 +289,16 @@ class ClientActs:
         if link is not None:
             self.trace.note(repr(link), "stalls")
             link.stall()
+            if self.life is not None and self.rng.random() < 0.5:
+                client = self.watched.client_of(link.client)
+                self.life.begin(self._ring_often(self.life, client.user))
+
+    async def _ring_often(self: Any, life: Life, user: str) -> None:
+        """Let a user be rung more often than a slow reader can take."""
+        other = life.hub.acting_as("amy" if user != "amy" else "bob")
+        for _ in range(6):
+            self.learn(await other.signaling.invite(user, "again and again", timeout=2))
+            await asyncio.sleep(0.002)
 
     def _go_on(self: Any) -> None:
         for link in self.network.links:

@@ -115,6 +115,7 @@ class Client:
         self.timeout_s = rng.choice([2.0, 10.0])
         self.numbers: dict[str, set[int]] = {}  # of the requests that carried some data
         self.answers: dict[int, dict[str, Any]] = {}  # that have arrived, by number
+        self.answered_ns: dict[int, int] = {}  # when
         self.is_gone = False
         self.came_ns = 0
         token = world.tokens.source(user, rng)
@@ -170,7 +171,7 @@ class Client:
             with world.noting():
                 self.take(event)
             world.react(self, event)
-            if world.rng.random() < 0.4:
+            if world.rng.random() < 0.4 and not world.is_quiet:
                 await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
     def take(self, event: SignalingEvent) -> None:
@@ -222,7 +223,7 @@ class QueuedEar(SignalingListener):
             assert client.session.online, f"{client} is called after its end: {words(event)}"
             client.take(event)
         world.react(client, event)
-        if world.rng.random() < 0.4:
+        if world.rng.random() < 0.4 and not world.is_quiet:
             await asyncio.sleep(world.rng.choice([0, 0.001, 0.5, 2]))
 
 

@@ -70,6 +70,18 @@ class Tokens:
         return Identity(user, int(ends) or None)
 
 
+class InOrder(dict[Any, None]):
+    """A set in the order of its making, so that one seed has one history."""
+
+    def add(self, item: Any) -> None:
+        """Put something in."""
+        self[item] = None
+
+    def discard(self, item: Any) -> None:
+        """Take something out, if it is there."""
+        self.pop(item, None)
+
+
 class Complaints(LogToTrace):
     """Takes what is logged as an error for a broken promise, but for the last words of the dead."""
 
@@ -146,6 +158,8 @@ class Life:
         if not await groups.get_joined_group_list():
             await groups.create_group("Meeting", "g", member_list=[*USERS[1:], STRANGER])
         self.server = Server(self.hub, world.tokens, settings=world.settings, clock=clock)
+        connections: Any = InOrder()
+        self.server.connections = connections
         if world.has_observers:
             for user in (*USERS, STRANGER):
                 session = self.hub.session(user, OBSERVER)
