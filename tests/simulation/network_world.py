@@ -15,7 +15,7 @@ import logging
 import random
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
@@ -25,49 +25,19 @@ from simulation.heard import Trace
 from simulation.loop import LoopClock, SimulationLoop
 from simulation.network_judge import Watched, judge_calls, judge_end, judge_life, judge_login
 from simulation.processes import Process
+from simulation.stand_ins import START_MS, CrashingJournal, Tokens
 from simulation.wires import Network
 from simulation.world import LogToTrace, Stopwatch, _log_to, _without_collector
 
-from pysignal import Hub, Invitation, Limits, SignalingError, SignalingEvent, TokenExpired
-from pysignal.journal import MemoryJournal
-from pysignal.journal.entries import MACHINE
+from pysignal import Hub, Invitation, Limits, SignalingError, SignalingEvent
 from pysignal.server import Server, Settings
-from pysignal.server.auth import Identity
 
 # What looks at how long its turn has taken.
 TIMED = ("commands", "hub", "server.connection", "server.outbox", "client.intake")
 
 OBSERVER = "observer"
 LIFETIME_S = 40
-START_MS = 1_700_000_000_000
 CALM_S = 75.0  # a connection that died in silence is found out by then, by either side
-
-
-class Tokens:
-    """Gives tokens out, and takes them: who it is, and until when."""
-
-    def __init__(self, loop: SimulationLoop) -> None:
-        self._loop = loop
-
-    def source(self, user: str, rng: random.Random) -> Any:
-        """What a client is given: a token, or a callable that has a fresh one each time."""
-        kind = rng.choice(["plain", "plain", "fresh", "short", "short lived"])
-        lifetimes = {"plain": [0], "fresh": [0, 5, 30], "short": [3, 20], "short lived": [5, 90]}
-
-        def fresh() -> str:
-            life_s = rng.choice(lifetimes[kind])
-            ends_ms = START_MS + self._loop.now_ns // 1_000_000 + life_s * 1000 if life_s else 0
-            return f"{user} {ends_ms}"
-
-        return fresh if kind in ("fresh", "short") else fresh()
-
-    def authenticate(self, user_id: str, token: str, now_ms: int) -> Identity:
-        """Say who somebody is."""
-        user, ends = token.split()
-        assert user == user_id
-        if 0 < int(ends) <= now_ms:
-            raise TokenExpired("the token has expired")
-        return Identity(user, int(ends) or None)
 
 
 class InOrder(dict[Any, None]):
@@ -94,35 +64,6 @@ class Complaints(LogToTrace):
         self.world.trace.note("log", f"{record.getMessage()} {error!r}")
         if record.levelno >= logging.ERROR:
             self.world.broken.append(f"logged: {record.getMessage()} {error!r}")
-
-
-class CrashingJournal(MemoryJournal):
-    """Keeps records after a while; of what is under way in a crash it keeps all, or nothing.
-
-    Attributes:
-        decisions: how many commits of the machine are durable.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
-        super().__init__(rng.choice([None, None, 40]))
-        self.decisions = 0
-        self._rng = rng
-        self._under_way: Sequence[bytes] = ()
-
-    async def append(self, records: Sequence[bytes], expected_position: int) -> None:
-        """Keep records."""
-        self._under_way = records
-        await asyncio.sleep(self._rng.choice([0, 0, 0.001, 0.02, 0.2]))
-        await super().append(records, expected_position)
-        self._under_way = ()
-        self.decisions += sum(record[:1] == MACHINE for record in records)
-
-    def crash(self) -> None:
-        """Lose the process that writes."""
-        records, self._under_way = self._under_way, ()
-        if self._rng.random() < 0.5:
-            self._records.extend(records)
-            self.decisions += sum(record[:1] == MACHINE for record in records)
 
 
 class Life:
@@ -184,6 +125,7 @@ class Life:
             result = enter(now_ms, session, *more)
             if result is None:
                 self.entered[session] = self.hub.shard.machine.position
+                self.world.note_login(session)
                 with self.world.noting():
                     judge_login(self, session)
             return result
@@ -235,6 +177,7 @@ class NetworkWorld(ClientActs):
     Attributes:
         trace: what everybody heard and was answered, in order.
         broken: promises that were broken, in words.
+        last_come: which process of each device was the last to log in.
         known: IDs of all invitations, in the order in which they were learned.
         opened: the data with which each invitation was opened.
         effects: how often the data of an operation was in an event of its kind, by life.
@@ -266,6 +209,7 @@ class NetworkWorld(ClientActs):
         self.trouble = rng.choice([0.0, 0.15, 0.3, 0.45])
         self.crashes = rng.choice([0, 0, 1, 2])
         self.clients: list[Client] = []
+        self.last_come: dict[tuple[str, str], Client] = {}
         self.calls: list[Called] = []
         self.waiting: dict[str, list[Called]] = {}
         self.waits: list[asyncio.Task[Any]] = []
@@ -455,6 +399,15 @@ class NetworkWorld(ClientActs):
             self.known[invite_id] = None
             if self.life is not None:
                 self.life.follow(invite_id)
+
+    def note_login(self, session: Any) -> None:
+        """Note who has a device now; what its last process was not told of, this one is told."""
+        device = session.user_id, session.device_id
+        for client in self.clients:
+            if client.client_name == getattr(session, "client", None):
+                if self.last_come.get(device) is not client:
+                    client.heard.begin_cold()
+                self.last_come[device] = client
 
     def note_truth(self, life: Life, event: SignalingEvent) -> None:
         """Note what has happened."""
