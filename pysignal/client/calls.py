@@ -56,16 +56,17 @@ class Call:
     """
 
     __slots__ = (
+        "aging",
         "answer_number",
         "future",
         "in_flight",
         "is_changing",
         "is_sent",
+        "is_stale",
         "message",
         "method",
         "noted",
         "number",
-        "sent_s",
         "takes_place",
         "timer",
     )
@@ -79,10 +80,15 @@ class Call:
         self.timer: asyncio.TimerHandle | None = None
         self.answer_number = 0
         self.is_sent = False
-        self.sent_s = 0.0
+        self.is_stale = False
+        self.aging: asyncio.TimerHandle | None = None
         self.in_flight = False
         self.is_changing = True
         self.takes_place = True
+
+    def grow_stale(self) -> None:
+        """Note that it was sent for the first time too long ago to be sent again."""
+        self.is_stale = True
 
     def written(self) -> bytes:
         """Return the message."""
@@ -216,8 +222,9 @@ class Calls:
         """Forget a call; False where it was answered or forgotten before."""
         if self._pending.pop(call.number, None) is None:
             return False
-        if call.timer is not None:
-            call.timer.cancel()
+        for timer in (call.timer, call.aging):
+            if timer is not None:
+                timer.cancel()
         if call.in_flight:
             call.in_flight = False
             self._in_flight -= 1
@@ -247,9 +254,8 @@ class Calls:
         """
         self._line = line
         self._in_flight = 0
-        oldest_s = asyncio.get_running_loop().time() - AGAIN_S
         for call in list(self._pending.values()):
-            if call.is_sent and call.is_changing and call.sent_s < oldest_s:
+            if call.is_stale and call.is_changing:
                 self.drop(call)
                 call.fail(_unanswered(call, "in two minutes"))
         for call in self._pending.values():
@@ -278,7 +284,9 @@ class Calls:
                 self._in_flight += 1
             if not call.is_sent:
                 call.is_sent = True
-                call.sent_s = asyncio.get_running_loop().time()
+                if call.is_changing and self._timeout_s > AGAIN_S:
+                    loop = asyncio.get_running_loop()
+                    call.aging = loop.call_later(AGAIN_S, call.grow_stale)
             self._line.send(call.written())
 
     def answered(self, message: Incoming) -> None:

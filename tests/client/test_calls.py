@@ -469,3 +469,18 @@ def test_a_session_that_never_logged_in_needs_no_loop() -> None:
     session = ScriptedServer().session()
     assert not session.online
     assert "offline" in repr(session)
+
+
+@virtual
+async def test_a_change_that_is_two_minutes_old_is_not_sent_again() -> None:
+    server = ScriptedServer()
+    session = await server.joined(call_timeout=600.0)
+    call = asyncio.ensure_future(session.signaling.invite("bob"))
+    await asyncio.sleep(1)
+    server.trouble = OSError("down")
+    server.line.cut()
+    await asyncio.sleep(115)
+    server.trouble = None
+    with pytest.raises(OutcomeUnknown, match="two minutes"):
+        await call
+    await session.logout()
