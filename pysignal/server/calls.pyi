@@ -6,8 +6,6 @@ from typing import final
 from pysignal.server.outbox import Outbox
 from pysignal.server.session import ServedSession
 
-__pyx_capi__: dict[str, object]
-
 @final
 class Caller:
     def __init__(

@@ -10,7 +10,6 @@ cimport cython
 import logging
 from contextvars import copy_context
 
-from pysignal.direct cimport DirectSignaling
 from pysignal.engine.roster cimport ACCEPTED, CANCELLED, REJECTED
 from pysignal.server.outbox cimport Outbox
 
@@ -18,10 +17,12 @@ from pysignal.errors import SignalingError
 from pysignal.protocol.messages import Accept, Cancel, Invite, Reject
 from pysignal.protocol.params import ChangeParams
 from pysignal.protocol.writing import invite_answer, null_answer
-from pysignal.server.operations import OPERATIONS, failed, refused
+from pysignal.server import operations
+from pysignal.server.operations import failed, refused
 
 log = logging.getLogger("pysignal.server")
 
+cdef dict BEGIN = operations.OPERATIONS
 cdef object INVITE = Invite
 cdef dict STATUSES = {Accept: ACCEPTED, Reject: REJECTED, Cancel: CANCELLED}
 
@@ -52,7 +53,7 @@ cdef class Caller:
         except SignalingError as refusal:
             self.outbox.post(refused(request.id, refusal))
             return True
-        operation = OPERATIONS.get(type(request))
+        operation = BEGIN.get(type(request))
         if operation is None:
             return False
         begin, write = operation

@@ -8,8 +8,6 @@ from pysignal.errors import SignalingError
 from pysignal.protocol.wire import Wire
 from pysignal.receivers import Call
 
-__pyx_capi__: dict[str, object]
-
 @final
 class Message:
     number: int

@@ -19,7 +19,7 @@ from pysignal.receivers cimport Call
 
 import orjson
 
-from pysignal.groups.callbacks import PARAMETERS
+from pysignal.groups import callbacks
 from pysignal.protocol.writing import event_message, joined
 from pysignal.system_clock import stopwatch_ns
 
@@ -104,7 +104,7 @@ cdef class Writer:
                 "cursor": self.cursor(self.number + 1, call.position),
                 "now": message.at_ms,
                 "callback": call.name,
-                "parameters": dict(zip(PARAMETERS[call.name], call.args)),
+                "parameters": dict(zip(callbacks.PARAMETERS[call.name], call.args)),
             },
         })
         self.number += 1

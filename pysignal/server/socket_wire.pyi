@@ -7,8 +7,6 @@ from aiohttp._websocket.reader import WebSocketDataQueue
 
 from pysignal.protocol.wire import Peer
 
-__pyx_capi__: dict[str, object]
-
 ABNORMAL: Final = 1006
 NO_STATUS: Final = 1005
 

@@ -12,7 +12,7 @@ from struct import Struct
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.http_websocket import WebSocketError, WebSocketReader, WSCloseCode, WSMsgType
 
-from pysignal.protocol.numbers import CLOSE_GOING_AWAY, CLOSE_TOO_BIG
+from pysignal.protocol import numbers
 
 # First bytes of whole frames (RFC 6455 section 5.2).
 cdef enum:
@@ -109,7 +109,7 @@ cdef class SocketWire:
         if self.bytes_left >= 0:
             self.bytes_left -= len(data)
             if self.bytes_left < 0:
-                self.close(CLOSE_TOO_BIG, "so much is not taken before a login")
+                self.close(numbers.CLOSE_TOO_BIG, "so much is not taken before a login")
                 return
         is_over, _ = self.parser.feed_data(data)
         if is_over and not self.is_closing:
@@ -226,7 +226,7 @@ cdef class SocketWire:
             return
         self.silent_looks += 1
         if self.silent_looks >= dead_looks:
-            self.close(CLOSE_GOING_AWAY, "nothing was heard for too long")
+            self.close(numbers.CLOSE_GOING_AWAY, "nothing was heard for too long")
             self.transport.abort()
         elif self.silent_looks % ping_looks == 0 and not self.is_closing:
             self.transport.write(PING)
