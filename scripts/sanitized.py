@@ -37,6 +37,7 @@ LEFT_OUT = {
     "tests/test_layering.py": "it reads the sources",
     "tests/test_tidy.py": "it reads the sources",
     "tests/test_stubs.py": "mypy does the work",
+    "tests/client": "it is Python alone, and the tests of sessions over the network run it too",
     "tests/test_group_decisions.py::test_the_hash_is_the_same_in_every_process": (
         "its processes have an environment without the libraries of the sanitizers"
     ),
