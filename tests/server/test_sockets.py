@@ -283,7 +283,7 @@ class TestSilence:
 
     @pytest.fixture
     def settings(self) -> Settings:
-        return replace(Settings(), ping_s=0.1, dead_s=0.3, close_s=0.2)
+        return replace(Settings(), ping_s=0.3, dead_s=1.5, close_s=0.2)
 
     async def test_it_is_asked_and_then_given_up(self, server: Server) -> None:
         raw = await Raw.open(server)
