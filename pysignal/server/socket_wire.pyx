@@ -196,7 +196,7 @@ cdef class SocketWire:
         self.bytes_left = -1
 
     def hold(self):
-        """Read nothing more for now."""
+        """Read nothing more until `go_on`."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
 

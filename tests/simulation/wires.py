@@ -220,7 +220,7 @@ class Link:
         return all(end.is_over or end.process.is_dead for end in (self.client, self.server))
 
     def stall(self) -> None:
-        """Let one side read nothing for now."""
+        """Let one side read nothing for a while."""
         self.network.rng.choice([self.client, self.client, self.server]).incoming.stall()
 
     def go_on(self) -> None:
