@@ -7,7 +7,6 @@ have come: that is what it tells the server, and from where a session goes on wh
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ from pysignal.clock import stopwatch_ns
 from pysignal.courier import log_failure
 from pysignal.delivery import Delivery
 from pysignal.engine.facts import Event
-from pysignal.groups.callbacks import GroupListener
+from pysignal.groups.callbacks import PARAMETERS
 from pysignal.protocol.frames import Incoming
 from pysignal.protocol.numbers import INVITEES_INLINE_MAX
 from pysignal.protocol.reading import event_from
@@ -49,13 +48,6 @@ ENDED_HEARD_MAX: Final = 1024
 
 # Long lists of invitees that later events leave out.
 LISTS_MAX: Final = 1024
-
-# Parameters of each callback of a group, in order.
-_PARAMETERS: Final = {
-    name: tuple(inspect.signature(method).parameters)[1:]
-    for name, method in vars(GroupListener).items()
-    if name.startswith("on_")
-}
 
 
 class Intake:
@@ -163,7 +155,7 @@ class Intake:
 
     def take_group_event(self, params: GroupEventParams) -> None:
         """Take a callback of a group; one that is not known here is passed over."""
-        names = _PARAMETERS.get(params.callback)
+        names = PARAMETERS.get(params.callback)
         if names is None or any(name not in params.parameters for name in names):
             log.warning("the server calls %s, which this version cannot", params.callback)
             self._set_cursor(params.cursor)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from pysignal.errors import SignalingError
 from pysignal.hub import Hub
@@ -120,7 +120,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
-
-
-# How long a token of `pysignal token` is valid by default, seconds.
-TOKEN_S: Final = 86_400

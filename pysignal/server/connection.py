@@ -119,11 +119,13 @@ class Connection:
         A client that does not read its answers is asked for no more.
         """
         until_ns = stopwatch_ns() + TURN_NS
+        taken = 0
         try:
             while not self._is_closed:
-                for number, request in enumerate(self._requests, 1):
+                for request in self._requests:
                     self._take(request)
-                    if number % TAKEN_PER_LOOK == 0 and (
+                    taken += 1
+                    if taken % TAKEN_PER_LOOK == 0 and (
                         self._is_paused or stopwatch_ns() >= until_ns
                     ):
                         self._hold()
@@ -332,7 +334,9 @@ class Connection:
                 "state": found.state,
                 "reason": found.reason,
                 "statuses": found.statuses,
-                "event": None if found.event is None else _fragment(event_fields(found.event)),
+                "event": None
+                if found.event is None
+                else orjson.Fragment(event_fields(found.event)),
             }
             return answer(request.id, written)
 
@@ -453,11 +457,6 @@ def _session_ended(error: SignalingError) -> bytes:
     return orjson.dumps(
         {"jsonrpc": "2.0", "method": "session_ended", "params": params}, default=str
     )
-
-
-def _fragment(written: bytes) -> orjson.Fragment:
-    """JSON that is part of other JSON as it is."""
-    return orjson.Fragment(written)
 
 
 def _followed(number: int, written: bytes) -> bytes:
